@@ -1,0 +1,1 @@
+"""Classes: the tiles' cores laid side by side."""

@@ -1,0 +1,59 @@
+"""One tile's classes and confidence as a small GeoTIFF that any GIS opens."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from geoseg.files import replace_file
+from geoseg.grid import GeoGrid, Window
+
+
+def write_class_tile(
+    path: Path, classes: NDArray[np.uint8], confidence: NDArray[np.uint8], *, grid: GeoGrid, window: Window, nodata: int
+) -> int:
+    """Write class ids and confidence (255 = 1.0), both uint8 (rows, cols), of one window; an empty file where no pixel is known.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replace_file(path, tag=uuid.uuid4().hex) as temporary:
+        if (classes == nodata).all():
+            temporary.touch()
+        else:
+            with rasterio.open(
+                temporary,
+                "w",
+                driver="GTiff",
+                height=window.rows,
+                width=window.cols,
+                count=2,
+                dtype="uint8",
+                crs=CRS.from_wkt(grid.crs),
+                transform=grid.transform * Affine.translation(window.col, window.row),
+                compress="deflate",
+                zlevel=1,
+                blockysize=min(64, window.rows),
+                interleave="band",
+            ) as target:
+                target.write(classes, 1)
+                target.write(confidence, 2)
+                target.descriptions = ("class", "confidence")
+    return path.stat().st_size
+
+
+def read_class_tile(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """Class ids and confidence, both uint8 (rows, cols), of a written tile; None where no pixel is known."""
+    if path.stat().st_size == 0:
+        return None
+    with rasterio.open(path) as source:
+        return source.read(1), source.read(2)

@@ -1,0 +1,83 @@
+"""How a model's patches lie on a raster of another ground resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geoseg.errors import InputError
+from geoseg.grid import GeoGrid, Window
+
+LATTICE_PX = 32
+"""Model pixels between two points where all strides of the networks agree."""
+
+MAX_ENLARGEMENT = 16.0
+MAX_REDUCTION = 64.0
+
+
+@dataclass(frozen=True, slots=True)
+class PatchLattice:
+    """Patches of `patch_px` model pixels, of which `halo_px` on each side are context and dropped.
+
+    32 model pixels are `unit_px` = (rows, cols) whole source pixels, so patches lie on whole source pixels, sample the
+    source at the same positions as their neighbours, and meet the network's strides in the same phase.
+    """
+
+    patch_px: int
+    halo_px: int
+    unit_px: tuple[int, int]
+
+    @property
+    def core_px(self) -> tuple[int, int]:
+        """(rows, cols) of source pixels that one patch answers for."""
+        units = (self.patch_px - 2 * self.halo_px) // LATTICE_PX
+        return units * self.unit_px[0], units * self.unit_px[1]
+
+    @property
+    def halo_source_px(self) -> tuple[int, int]:
+        """(rows, cols) of source pixels read on each side of the core."""
+        units = self.halo_px // LATTICE_PX
+        return units * self.unit_px[0], units * self.unit_px[1]
+
+    @property
+    def overhead(self) -> float:
+        """Predicted pixels per kept pixel."""
+        return (self.patch_px / (self.patch_px - 2 * self.halo_px)) ** 2
+
+    def cores(self, block: Window) -> Iterator[Window]:
+        """Row-major the cores that touch a block, uncut: each starts at a multiple of `core_px`."""
+        rows, cols = self.core_px
+        for row in range(block.row // rows * rows, block.row_stop, rows):
+            for col in range(block.col // cols * cols, block.col_stop, cols):
+                yield Window(row, col, rows, cols)
+
+    def tile_px(self, wanted_px: int) -> tuple[int, int]:
+        """The multiple of `core_px` nearest to a wanted tile size, at least one core."""
+        rows, cols = self.core_px
+        return max(1, round(wanted_px / rows)) * rows, max(1, round(wanted_px / cols)) * cols
+
+
+def fit_patches(grid: GeoGrid, ground_resolution_m: float, *, patch_px: int, halo_px: int) -> PatchLattice:
+    """Lay a model's patches on a raster.
+
+    Args:
+        grid: the raster's grid.
+        ground_resolution_m: what one model pixel covers on the ground, in metres.
+        patch_px: side of a patch in model pixels, a multiple of 32.
+        halo_px: context on each side in model pixels, a multiple of 32.
+
+    Raises:
+        InputError: the raster's ground resolution cannot be measured or is out of the model's reach.
+    """
+    unit = []
+    for size_m in grid.ground_resolution_m():
+        ratio = ground_resolution_m / size_m if size_m > 0 else 0.0
+        if not 1 / MAX_ENLARGEMENT <= ratio <= MAX_REDUCTION:
+            raise InputError(
+                f"a ground resolution of {size_m:g} m per pixel",
+                expected=f"{ground_resolution_m / MAX_REDUCTION:.3g} to {ground_resolution_m * MAX_ENLARGEMENT:.3g} m "
+                f"for a model of {ground_resolution_m:g} m",
+                remedy="check the raster's CRS and transform with `geoseg info`, or resample it",
+            )
+        unit.append(max(1, round(LATTICE_PX * ratio)))
+    return PatchLattice(patch_px, halo_px, (unit[0], unit[1]))

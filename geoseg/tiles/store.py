@@ -1,0 +1,134 @@
+"""The work directory: finished tiles stay finished, whatever happens to the run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import OutputError
+from geoseg.files import replace_file
+from geoseg.tiles.plan import Tile
+
+STATE_FILE = "run.json"
+LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class TileReceipt:
+    """That a stage is done with a tile: where its result lies, its size in bytes, and the seconds it took.
+
+    `bytes` is 0 where the tile holds nothing (all nodata); `computed` is False where an earlier run had done it.
+    """
+
+    stage: str
+    tile: tuple[int, int]
+    path: str
+    bytes: int
+    seconds: float
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TileStore:
+    """One folder a stage, one file a tile, each written whole or not at all."""
+
+    directory: Path
+
+    def path(self, stage: str, tile: Tile, suffix: str) -> Path:
+        """Where a stage keeps a tile."""
+        return self.directory / stage / f"{tile.name}{suffix}"
+
+    def finished(self, stage: str, tile: Tile, suffix: str) -> TileReceipt | None:
+        """The receipt of a tile that an earlier run finished, if one did."""
+        path = self.path(stage, tile, suffix)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return None
+        return TileReceipt(stage, tile.id, str(path), size, 0.0, computed=False)
+
+    def read_state(self) -> dict[str, Any]:
+        """What the last run said of itself; empty where there was none or it cannot be read."""
+        try:
+            state = json.loads((self.directory / STATE_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Replace what the run says of itself."""
+        with replace_file(self.directory / STATE_FILE) as temporary:
+            temporary.write_text(json.dumps(state, indent=1, sort_keys=True))
+
+    def clear(self) -> None:
+        """Forget every tile and the state."""
+        self.clear_tiles()
+        (self.directory / STATE_FILE).unlink(missing_ok=True)
+
+    def clear_tiles(self) -> None:
+        """Forget every tile and keep the state."""
+        for entry in self.directory.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+
+
+def open_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> TileStore:
+    """Open or create a work directory; tiles of another fingerprint, or all with `fresh`, are removed first.
+
+    Raises:
+        OutputError: the directory cannot be made or written, or holds files that are not a work directory's.
+    """
+    store = TileStore(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        strange = {entry.name for entry in directory.iterdir()} - {LOCK_FILE}
+        if strange and not (directory / STATE_FILE).exists():
+            raise OutputError(
+                f"{directory} holds files and is not a work directory",
+                expected="an empty or new directory, or one that an earlier run made",
+                remedy="choose another --work-dir",
+            )
+        if fresh or store.read_state().get("fingerprint") != fingerprint:
+            store.clear()
+            store.write_state({"fingerprint": fingerprint})
+    except OSError as error:
+        raise OutputError(
+            f"the work directory {directory} cannot be used: {error.strerror or error}",
+            expected="a directory that can be written",
+            remedy="choose another --work-dir",
+        ) from error
+    return store
+
+
+@contextmanager
+def hold_store(directory: Path) -> Iterator[None]:
+    """Keep other runs out of a work directory; the lock goes with the process, however it ends.
+
+    Raises:
+        OutputError: another run holds it, or it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / LOCK_FILE).open("w")
+    except OSError as error:
+        raise OutputError(
+            f"the work directory {directory} cannot be used: {error.strerror or error}",
+            expected="a directory that can be written",
+            remedy="choose another --work-dir",
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"another run is at work in {directory}",
+                expected="one run a work directory",
+                remedy="wait for it, or choose another output or --work-dir",
+            ) from error
+        yield
