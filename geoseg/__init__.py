@@ -1,0 +1,64 @@
+"""geoseg: large satellite and aerial rasters into map layers.
+
+The route, which is also the order of the folders::
+
+    raster ──► tiles ──► probabilities ──► classes ──► polygons ──► layers
+    any GDAL    plan,     an engine of       cores       traced,      GeoPackage, GeoJSON,
+    source      store     models/            stitched    joined       FlatGeobuf, GeoParquet
+
+`run` composes it, `training` and `evaluation` make and judge the models.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from geoseg.errors import BudgetError, GeosegError, InputError, ModelError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from geoseg.evaluation.pixels import evaluate as evaluate
+    from geoseg.layers.read import open_layer as open_layer
+    from geoseg.models.package import load_package as load_model
+    from geoseg.run.execute import SegmentResult as SegmentResult
+    from geoseg.run.polygonize import polygonize as polygonize
+    from geoseg.run.segment import segment as segment
+    from geoseg.training.fit import train as train
+
+__version__ = "0.1.0.dev0"
+
+# Imported on first use: `import geoseg` and `geoseg --help` stay light.
+_LAZY = {
+    "SegmentResult": ("geoseg.run.execute", "SegmentResult"),
+    "evaluate": ("geoseg.evaluation.pixels", "evaluate"),
+    "load_model": ("geoseg.models.package", "load_package"),
+    "open_layer": ("geoseg.layers.read", "open_layer"),
+    "polygonize": ("geoseg.run.polygonize", "polygonize"),
+    "segment": ("geoseg.run.segment", "segment"),
+    "train": ("geoseg.training.fit", "train"),
+}
+
+__all__ = [
+    "BudgetError",
+    "GeosegError",
+    "InputError",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "SegmentResult",
+    "evaluate",
+    "load_model",
+    "open_layer",
+    "polygonize",
+    "segment",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value

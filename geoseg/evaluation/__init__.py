@@ -1,0 +1,1 @@
+"""How well a map layer agrees with the truth."""

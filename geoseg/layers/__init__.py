@@ -1,0 +1,1 @@
+"""Map layers: polygons with attributes, written and read in the formats a GIS opens."""

@@ -1,0 +1,72 @@
+"""Polygons that cross the antimeridian, cut along it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+# Longitudes this close to 180 degrees lie on the antimeridian, not beyond it.
+_TOLERANCE = 1e-9
+
+
+def find_crossing(
+    lon: NDArray[np.float64],
+    ring_offsets: NDArray[np.int64],
+    polygon_offsets: NDArray[np.int64],
+    *,
+    is_geographic: bool,
+) -> NDArray[np.int64]:
+    """Indices of the polygons that cross the antimeridian.
+
+    Args:
+        lon: (m,) longitudes of all vertices.
+        ring_offsets: first vertex of each ring, and m.
+        polygon_offsets: first ring of each polygon, and the number of rings.
+        is_geographic: whether longitudes run on beyond 180 degrees; otherwise they jump by 360.
+    """
+    if is_geographic:
+        vertices = np.flatnonzero(np.abs(lon) > 180.0 + _TOLERANCE)
+    else:
+        vertices = np.flatnonzero(np.abs(np.diff(lon)) > 180.0)
+        vertices = vertices[~np.isin(vertices + 1, ring_offsets)]  # from one ring to the next is no edge
+    return np.unique(np.searchsorted(ring_offsets[polygon_offsets], vertices, side="right") - 1)
+
+
+def cut_polygon(rings: list[NDArray[np.float64]], *, is_geographic: bool) -> shapely.MultiPolygon:
+    """The parts of a polygon on either side of the antimeridian, all between -180 and 180 degrees.
+
+    Args:
+        rings: outer ring and holes, each (k, 2) longitude and latitude.
+        is_geographic: as in `find_crossing`.
+
+    Source: RFC 7946, section 3.1.9; a ring that goes round a pole is led to the pole and back.
+    """
+    outer, *holes = (shapely.Polygon(ring if is_geographic else _unwrap_ring(ring)) for ring in rings)
+    polygon = shapely.make_valid(outer)
+    for hole in holes:
+        # One of the copies lies in the outer ring.
+        copies = [shapely.make_valid(_shift(hole, 360.0 * turn)) for turn in (-1, 0, 1)]
+        polygon = shapely.difference(polygon, shapely.union_all(copies))
+    west, _, east, _ = polygon.bounds
+    parts = []
+    for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
+        world = shapely.box(-180.0 + 360.0 * turn, -90.0, 180.0 + 360.0 * turn, 90.0)
+        part = _shift(shapely.intersection(polygon, world), -360.0 * turn)
+        parts += [p for p in shapely.get_parts(part) if isinstance(p, shapely.Polygon)]
+    return shapely.MultiPolygon(parts)
+
+
+def _unwrap_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    lon = np.unwrap(ring[:, 0], period=360.0)
+    unwrapped = np.stack([lon, ring[:, 1]], axis=1)
+    if abs(lon[-1] - lon[0]) < 180.0:
+        return unwrapped
+    pole = math.copysign(90.0, float(ring[:, 1].mean()))
+    return np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole]], unwrapped[:1]])
+
+
+def _shift(geometry: shapely.Geometry, degrees: float) -> shapely.Geometry:
+    return shapely.transform(geometry, lambda lonlat: lonlat + np.array([degrees, 0.0]))

@@ -1,0 +1,1 @@
+"""Networks, the packages they are shipped in and the engines that run them."""

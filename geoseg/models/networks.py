@@ -1,0 +1,118 @@
+"""The networks geoseg knows how to build, and how their weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from geoseg.errors import ModelError, OptionError
+
+STRIDE_PX: Final = 32
+"""Input heights and widths must be multiples of this."""
+
+# FPN, DeepLabV3, PSPNet, PAN, MAnet and Linknet's relatives with global pooling or group normalisation are left out:
+# their output depends on the whole patch, so that no halo makes the seams between patches vanish.
+_ARCHITECTURES: Final[Mapping[str, type[nn.Module]]] = {
+    "Unet": smp.Unet,
+    "UnetPlusPlus": smp.UnetPlusPlus,
+    "Linknet": smp.Linknet,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Everything needed to build a network of the right shape, without its weights.
+
+    Args:
+        architecture: "Unet", "UnetPlusPlus" or "Linknet".
+        encoder: name of an encoder of segmentation_models_pytorch, for example "mobilenet_v2".
+        bands: bands of the input image.
+        classes: classes of the output.
+        decoder_channels: channels of the five decoder stages, deepest first; empty for the architecture's own
+            (and for Linknet, which has none to choose).
+    """
+
+    architecture: str
+    encoder: str
+    bands: int
+    classes: int
+    decoder_channels: tuple[int, ...] = ()
+
+
+def build_network(spec: NetworkSpec) -> nn.Module:
+    """A network with random weights: normalised float32 (N, bands, H, W) -> logits float32 (N, classes, H, W).
+
+    H and W are multiples of `STRIDE_PX`. The network is local: no global pooling, no attention, no group
+    normalisation, so in evaluation mode a logit depends on a bounded neighbourhood only.
+
+    Raises:
+        OptionError: the architecture or encoder is unknown, or the numbers do not fit them.
+    """
+    if spec.architecture not in _ARCHITECTURES:
+        raise OptionError(
+            f"unknown architecture {spec.architecture!r}",
+            expected=f"one of {', '.join(sorted(_ARCHITECTURES))} (those without global pooling)",
+        )
+    options: dict[str, object] = {}
+    if spec.decoder_channels:
+        options["decoder_channels"] = list(spec.decoder_channels)
+    try:
+        network = _ARCHITECTURES[spec.architecture](
+            encoder_name=spec.encoder,
+            encoder_weights=None,
+            in_channels=spec.bands,
+            classes=spec.classes,
+            **options,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise OptionError(
+            f"no network can be built from {spec}: {error}",
+            expected="an encoder of segmentation_models_pytorch and as many decoder channels as the encoder has stages",
+        ) from error
+    return network
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a safetensors file.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another kind.
+    """
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path} is not a safetensors file",
+            expected="weights as .safetensors: files that hold Python objects are never loaded",
+            remedy="convert it once, where it is trusted, with safetensors.torch.save_file",
+        )
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"weights {path} cannot be read: {error}", expected="a readable safetensors file") from error
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Put the tensors of a safetensors file into a module, by name; every name and shape must match.
+
+    Raises:
+        ModelError: the file cannot be read, or a tensor is missing, left over or of another shape.
+    """
+    weights, wanted = read_weights(path), module.state_dict()
+    missing = sorted(wanted.keys() - weights.keys())
+    surplus = sorted(weights.keys() - wanted.keys())
+    reshaped = sorted(k for k in wanted.keys() & weights.keys() if wanted[k].shape != weights[k].shape)
+    if missing or surplus or reshaped:
+        faults = {"missing": missing, "not of this network": surplus, "of another shape": reshaped}
+        said = "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in faults.items() if names)
+        raise ModelError(
+            f"weights {path} do not fit the network: {said}",
+            expected="the tensors of the network that the specification describes",
+        )
+    module.load_state_dict(weights, strict=True)

@@ -1,0 +1,83 @@
+"""ONNX Runtime on the processor."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from geoseg.errors import ModelError
+from geoseg.models.engine import PatchGeometry, check_images
+from geoseg.models.manifest import REMEDY, ModelPackage
+from geoseg.models.resample import classify_core
+
+
+class OnnxEngine:
+    """One thread and one image per run, so that neither changes a result; concurrent calls share one session."""
+
+    batch_size = 1
+
+    def __init__(self, package: ModelPackage, geometry: PatchGeometry) -> None:
+        self.package, self.geometry, self.bands = package, geometry, len(package.bands)
+        self._rows, self._cols = geometry.row_taps, geometry.col_taps
+        self._session = open_session(package)
+
+    @property
+    def identity(self) -> str:
+        """Model, runtime and arithmetic."""
+        return f"{self.package.fingerprint} onnxruntime {onnxruntime.__version__} cpu float32"
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Measured growth per patch pixel, and the arrays of the resampling, in bytes."""
+        geometry = self.geometry
+        across = 0 if self._cols.is_identity else 4 * len(self.package.legend) * geometry.core_cols_px
+        network = self.package.workspace_bytes_per_px * geometry.patch_px**2
+        return int(network) + across * geometry.patch_px + 2 * geometry.core_rows_px * geometry.core_cols_px
+
+    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `Engine.predict`."""
+        check_images(images, self.bands, self.geometry)
+        shape = (len(images), self.geometry.core_rows_px, self.geometry.core_cols_px)
+        classes, confidence = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        for i in range(len(images)):
+            classes[i], confidence[i] = classify_core(self.predict_probabilities(images[i : i + 1])[0], self._rows, self._cols)
+        return classes, confidence
+
+    def predict_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities of images of any size, a multiple of 32.
+
+        Args:
+            images: uint8 (N, bands, H, W), 0 to 255.
+
+        Returns:
+            float32 (N, C, H, W), 0 to 1.
+        """
+        (probabilities,) = self._session.run(["probabilities"], {"images": images})
+        return probabilities  # type: ignore[no-any-return]
+
+
+def open_session(package: ModelPackage) -> onnxruntime.InferenceSession:
+    """A single-threaded session of the package's graph.
+
+    Raises:
+        ModelError: the graph does not load, or its input and output do not fit the package.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(package.graph, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions share no base of their own.
+    except Exception as error:
+        raise ModelError(f"{package.graph}: {error}"[:400], expected="a graph that ONNX Runtime loads", remedy=REMEDY) from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = [(v.name, v.type, v.shape[1] if len(v.shape) == 4 else v.shape) for v in (*inputs, *outputs)]
+    wanted = [
+        ("images", "tensor(uint8)", len(package.bands)),
+        ("probabilities", "tensor(float)", len(package.legend)),
+    ]
+    if found != wanted:
+        raise ModelError(f"{package.graph}: {found}", expected=f"{wanted} (name, type, channels)", remedy=REMEDY)
+    return session

@@ -1,0 +1,1 @@
+"""Polygons: traced tile by tile, joined across seams, exact."""

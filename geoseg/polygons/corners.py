@@ -1,0 +1,333 @@
+"""The kernels that turn the pixels of one tile into components, corners and chains.
+
+A tile is first written as runs (equal pixels side by side in a row); everything later looks at runs only. Two pixels
+belong together when they share a side. Around a grid vertex the quadrants and the edges are numbered clockwise:
+
+    NW 0 | NE 1        edges N 0, E 1, S 2, W 3;
+    -----+-----        a boundary that comes in along edge i has its component
+    SW 3 | SE 2        in quadrant i, on the right-hand side of its direction
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoseg.polygons.kernel import kernel
+from geoseg.polygons.rings import Int32, Int64, Uint8
+
+ROW, COL, NEXT, COMPONENT = 0, 1, 2, 3
+BREAK = 2
+
+
+@kernel
+def count_runs(classes: Uint8) -> int:
+    """The number of runs of a (rows, cols) uint8 class raster."""
+    count = classes.shape[0]
+    for r in range(classes.shape[0]):
+        row = classes[r]
+        for c in range(1, len(row)):
+            count += row[c] != row[c - 1]
+    return count
+
+
+# Every row is cut where the class changes; runs of all rows lie in one array, in reading order.
+# The slot after the last run is written again and again and only kept when the class has changed: no branch.
+# The confidence of a run is summed in a loop of its own, which the compiler turns into vector instructions.
+@kernel
+def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> tuple[Int32, Uint8, Int64, Int64]:
+    """First columns, classes and confidence sums of the runs, and the offsets of the rows into them.
+
+    Args:
+        classes: (rows, cols) uint8.
+        confidence: (rows, cols) uint8, or (0, 0) where there is none.
+        count: the number of runs.
+    """
+    rows, cols = classes.shape
+    starts = np.empty(count + 1, np.int32)
+    run_class = np.empty(count, np.uint8)
+    confidence_sum = np.zeros(count, np.int64)
+    row_offsets = np.empty(rows + 1, np.int64)
+    n = 0
+    for r in range(rows):
+        row_offsets[r] = n
+        row = classes[r]
+        first = n
+        starts[n] = 0
+        n += 1
+        for c in range(1, cols):
+            starts[n] = c
+            n += row[c] != row[c - 1]
+        for k in range(first, n):
+            run_class[k] = row[starts[k]]
+        if confidence.size:
+            for k in range(first, n):
+                stop = starts[k + 1] if k + 1 < n else cols
+                total = np.int64(0)
+                for c in range(starts[k], stop):
+                    total += confidence[r, c]
+                confidence_sum[k] = total
+    row_offsets[rows] = n
+    return starts[:count], run_class, confidence_sum, row_offsets
+
+
+@kernel
+def find_root(parent: Int32, k: int) -> int:
+    """The root of `k`; shortens the path on its way."""
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+# Runs of equal class that overlap in neighbouring rows are united; the earlier run becomes the root.
+# So a root is the component's first run in reading order, and its start the corner by which polygons are ordered.
+# Numbering roots in order therefore orders components by that corner; skipped classes get -1.
+@kernel
+def label_runs(
+    starts: Int32, run_class: Uint8, row_offsets: Int64, skipped: Uint8, cols: int
+) -> tuple[Int32, int]:
+    """The component of every run (-1 where its class is skipped) and the number of components."""
+    count = len(starts)
+    parent = np.arange(count).astype(np.int32)
+    for r in range(1, len(row_offsets) - 1):
+        p, q = row_offsets[r - 1], row_offsets[r]
+        p_stop, q_stop = q, row_offsets[r + 1]
+        while p < p_stop and q < q_stop:
+            if run_class[p] == run_class[q]:
+                above, below = find_root(parent, p), find_root(parent, q)
+                parent[max(above, below)] = min(above, below)
+            p_end = starts[p + 1] if p + 1 < p_stop else cols
+            q_end = starts[q + 1] if q + 1 < q_stop else cols
+            if p_end <= q_end:
+                p += 1
+            if q_end <= p_end:
+                q += 1
+    component = np.empty(count, np.int32)
+    components = 0
+    for k in range(count):
+        if skipped[run_class[k]]:
+            component[k] = -1
+        elif parent[k] == k:
+            component[k] = components
+            components += 1
+        else:
+            component[k] = component[parent[k]]
+    return component, components
+
+
+# Sums travel from runs to components; a component is open when one of its pixels lies on the tile's border.
+@kernel
+def sum_components(
+    starts: Int32,
+    run_class: Uint8,
+    run_confidence: Int64,
+    row_offsets: Int64,
+    component: Int32,
+    components: int,
+    cols: int,
+) -> tuple[Uint8, Int64, Int64, Uint8]:
+    """Class, pixels, confidence sum and whether it is open (1) or closed (0) of every component."""
+    class_id = np.empty(components, np.uint8)
+    pixels = np.zeros(components, np.int64)
+    confidence_sum = np.zeros(components, np.int64)
+    is_open = np.zeros(components, np.uint8)
+    rows = len(row_offsets) - 1
+    for r in range(rows):
+        first, stop = row_offsets[r], row_offsets[r + 1]
+        for k in range(first, stop):
+            number = component[k]
+            if number >= 0:
+                end = starts[k + 1] if k + 1 < stop else cols
+                class_id[number] = run_class[k]
+                pixels[number] += end - starts[k]
+                confidence_sum[number] += run_confidence[k]
+                if r in (0, rows - 1) or k in (first, stop - 1):
+                    is_open[number] = 1
+    return class_id, pixels, confidence_sum, is_open
+
+
+# Vertex row by vertex row, only columns where the row above or below changes class can hold a turn. A boundary that
+# comes in along an edge keeps to its own pixel: turn right if there is an edge, else go straight (no corner), else
+# turn left. `down`, `up` (a column each) and `east`, `west` hold the node that waits at the other end of the edge.
+#
+# Where four edges meet and opposite quadrants are one component, both turn left instead: rings stay simple. Whether
+# two open components will become one is not known yet; their corners there are deferred.
+@kernel
+def link_corners(
+    starts: Int32,
+    run_class: Uint8,
+    row_offsets: Int64,
+    component: Int32,
+    is_open: Uint8,
+    origin: tuple[int, int],
+    cols: int,
+) -> tuple[Int32, Int32, Int32]:
+    """The corners of all components, each linked to the next one of its ring.
+
+    Nodes 0 to 4 (rows + cols) - 1 are ports, the ends of edges that leave through the border: top (2 a column: down,
+    up), bottom (the same), left (2 a row: east, west), right (the same). Then come the corners, in reading order.
+
+    Returns:
+        nodes (n, 4) int32: global row, global col, next node or -1, component; the deferred corners, ascending; the
+        position of each one's opposite among them.
+    """
+    rows = len(row_offsets) - 1
+    bottom, left, right, ports = 2 * cols, 4 * cols, 4 * cols + 2 * rows, 4 * cols + 4 * rows
+    nodes = np.empty((ports + 4 * (len(starts) - rows), 4), np.int32)
+    nodes[:ports] = -1
+    deferred = np.empty(4 * (len(starts) - rows), np.int32)
+    opposite = np.empty(4 * (len(starts) - rows), np.int32)
+    down = np.arange(0, 2 * cols, 2).astype(np.int32)
+    up = down + np.int32(1)
+    n, n_deferred = ports, 0
+    for k in range(1, row_offsets[1]):
+        nodes[down[starts[k]], COMPONENT] = component[k - 1]
+        nodes[up[starts[k]], COMPONENT] = component[k]
+    for r in range(1, rows):
+        p, q = row_offsets[r - 1], row_offsets[r]
+        p_stop, q_stop = q, row_offsets[r + 1]
+        east, west = left + 2 * r, left + 2 * r + 1
+        nodes[east, COMPONENT], nodes[west, COMPONENT] = component[q], component[p]
+        while True:
+            nw, sw = p, q
+            p_end = starts[p + 1] if p + 1 < p_stop else cols
+            q_end = starts[q + 1] if q + 1 < q_stop else cols
+            col = min(p_end, q_end)
+            if col == cols:
+                break
+            if p_end == col:
+                p += 1
+            if q_end == col:
+                q += 1
+            edge_n, edge_e = nw != p, run_class[p] != run_class[q]
+            edge_s, edge_w = sw != q, run_class[nw] != run_class[sw]
+            edges = edge_n | edge_e << 1 | edge_s << 2 | edge_w << 3
+            if edges == 0b0101:
+                continue
+            quadrants = (component[nw], component[p], component[q], component[sw])
+            n_in, n_out, w_in, w_out = down[col], up[col], east, west
+            first_deferred = n_deferred
+            for i in range(4):
+                number = quadrants[i]
+                if number < 0 or not edges >> i & 1:
+                    continue
+                out = (i + 3) & 3
+                if not edges >> out & 1:
+                    if edges >> (i + 2 & 3) & 1:
+                        continue
+                    out = (i + 1) & 3
+                elif edges == 0b1111:
+                    other = quadrants[i ^ 2]
+                    if other == number:
+                        out = (i + 1) & 3
+                    elif other >= 0 and is_open[number] and is_open[other]:
+                        one, two = (nw, q) if i & 1 == 0 else (p, sw)
+                        if run_class[one] == run_class[two]:
+                            deferred[n_deferred] = n
+                            n_deferred += 1
+                nodes[n, ROW], nodes[n, COL], nodes[n, COMPONENT] = origin[0] + r, origin[1] + col, number
+                if i == 0:
+                    nodes[n_in, NEXT] = n
+                elif i == 1:
+                    west = n
+                elif i == 2:
+                    up[col] = n
+                else:
+                    nodes[w_in, NEXT] = n
+                if out == 0:
+                    nodes[n, NEXT] = n_out
+                elif out == 1:
+                    east = n
+                elif out == 2:
+                    down[col] = n
+                else:
+                    nodes[n, NEXT] = w_out
+                n += 1
+            pair = (n_deferred - first_deferred) // 2
+            for k in range(pair):
+                opposite[first_deferred + k] = first_deferred + k + pair
+                opposite[first_deferred + k + pair] = first_deferred + k
+        if run_class[p] != run_class[q]:
+            if component[q] >= 0:
+                nodes[east, NEXT] = right + 2 * r
+            if component[p] >= 0:
+                nodes[right + 2 * r + 1, NEXT], nodes[right + 2 * r + 1, COMPONENT] = west, component[p]
+    for k in range(row_offsets[rows - 1] + 1, row_offsets[rows]):
+        col = starts[k]
+        if component[k - 1] >= 0:
+            nodes[down[col], NEXT] = bottom + 2 * col
+        if component[k] >= 0:
+            nodes[bottom + 2 * col + 1, NEXT], nodes[bottom + 2 * col + 1, COMPONENT] = up[col], component[k]
+    return nodes[:n], deferred[:n_deferred], opposite[:n_deferred]
+
+
+# A chain starts behind a port or behind a deferred corner and ends at a port or with a deferred corner.
+# What then has not been visited lies on rings; as corners come in reading order, the first unvisited one is its
+# ring's topmost, leftmost corner.
+@kernel
+def collect_chains(
+    nodes: Int32, ports: int, deferred: Int32, opposite: Int32
+) -> tuple[Int32, Int64, Int32, Int32, Int32, Int32, int]:
+    """The open chains, then the rings, as one ragged array.
+
+    Returns:
+        coords, offsets, component, next chain (-1: leaves through a port), twin chain (the one that ends at the
+        opposite corner of this one's deferred last corner, or -1), chain at every port (or -1), number of open chains.
+    """
+    heads = 0
+    for port in range(ports):
+        heads += nodes[port, NEXT] >= 0
+    first_broken = heads
+    heads += len(deferred)
+    capacity = heads + (len(nodes) - ports) // 4
+    coords = np.empty((len(nodes) - ports, 2), np.int32)
+    offsets = np.empty(capacity + 1, np.int64)
+    component = np.empty(capacity, np.int32)
+    following = np.full(heads, -1, np.int32)
+    twin = np.full(heads, -1, np.int32)
+    port_chain = np.full(ports, -1, np.int32)
+    ends_at = np.empty(len(deferred), np.int32)
+    visited = np.zeros(len(nodes), np.uint8)
+    for k in range(len(deferred)):
+        visited[deferred[k]] = BREAK
+    n, chain, port = 0, 0, 0
+    offsets[0] = 0
+    while chain < heads:
+        if chain >= first_broken:
+            head = deferred[chain - first_broken]
+        else:
+            while nodes[port, NEXT] < 0:
+                port += 1
+            head = port
+            port_chain[port] = chain
+            port += 1
+        component[chain] = nodes[head, COMPONENT]
+        node = nodes[head, NEXT]
+        while node >= ports:
+            coords[n, 0], coords[n, 1] = nodes[node, ROW], nodes[node, COL]
+            n += 1
+            if visited[node] == BREAK:
+                k = np.searchsorted(deferred, node)
+                following[chain] = first_broken + k
+                ends_at[k] = chain
+                break
+            visited[node] = 1
+            node = nodes[node, NEXT]
+        if node < ports:
+            port_chain[node] = chain
+        chain += 1
+        offsets[chain] = n
+    for k in range(len(deferred)):
+        twin[ends_at[k]] = ends_at[opposite[k]]
+    for start in range(ports, len(nodes)):
+        if visited[start] == 0:
+            component[chain] = nodes[start, COMPONENT]
+            node = start
+            while visited[node] == 0:
+                visited[node] = 1
+                coords[n, 0], coords[n, 1] = nodes[node, ROW], nodes[node, COL]
+                n += 1
+                node = nodes[node, NEXT]
+            chain += 1
+            offsets[chain] = n
+    return coords, offsets[: chain + 1], component[:chain], following, twin, port_chain, heads

@@ -1,0 +1,201 @@
+"""Traced tiles joined across their seams, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.grid import Window
+from geoseg.polygons.rings import Int32, Int64, PolygonBatch, expand_slices, gather_slices, pack_keys
+from geoseg.polygons.seams import (
+    CHAIN,
+    CHAINS,
+    COMPONENT,
+    COMPONENTS,
+    FRONT,
+    SIDE,
+    VERTICES,
+    Records,
+    close_components,
+    compact_state,
+    import_tile,
+    sew_tile,
+)
+from geoseg.polygons.trace import TileTrace
+
+MIN_GARBAGE = 4096
+
+
+class TileJoiner:
+    """What is open while the tiles of one raster arrive in row-major order.
+
+    A tile may be absent when all its pixels are skipped. Memory is bounded by the boundaries of components that are
+    not finished, plus one row of pixels.
+
+    Args:
+        grid_shape: (rows, cols) of the raster.
+    """
+
+    def __init__(self, grid_shape: tuple[int, int]) -> None:
+        self.grid_shape = grid_shape
+        self._components: Records = np.empty(0, COMPONENT)
+        self._chains: Records = np.empty(0, CHAIN)
+        self._coords: Int32 = np.empty((0, 2), np.int32)
+        self._counts = np.zeros(3, np.int64)
+        self._live = np.zeros(3, np.int64)
+        self._front: Records = np.full(grid_shape[1] + 1, -1, np.int32).view(np.int32)
+        self._band = Window(0, 0, 0, 0)
+        self._side: Records = _no_front(0, SIDE)
+        self._front = _no_front(grid_shape[1] + 1, FRONT)
+        self._corner = -1
+
+    @property
+    def open_vertices(self) -> int:
+        """Vertices of the components that are not finished."""
+        return int(self._live[VERTICES])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the open state in bytes."""
+        arrays = (self._components, self._chains, self._coords, self._front, self._side)
+        return sum(array.nbytes for array in arrays)
+
+    def add(self, trace: TileTrace) -> PolygonBatch:
+        """Link the next tile and return, ordered by key, what is finished by it.
+
+        Raises:
+            InputError: the tile does not follow the ones before it in row-major order.
+        """
+        window = trace.window
+        if trace.grid_shape != self.grid_shape:
+            raise InputError(
+                f"a tile of a raster of {trace.grid_shape} pixels", expected=f"one of {self.grid_shape} pixels"
+            )
+        closed = []
+        if window.row != self._band.row or self._band.is_empty:
+            closed.append(self._end_band())
+            closed.append(self._skip_rows(window.row))
+            self._start_band(window.row, window.rows)
+        if window.rows != self._band.rows or window.col < self._band.col_stop:
+            raise InputError(
+                f"a tile at {window} after {self._band}",
+                expected="tiles in row-major order, all of one row equally high, none twice",
+            )
+        closed.append(self._skip_cols(window.col))
+        closed.append(self._sew(trace))
+        return PolygonBatch.concatenate([trace.finished, *closed]).sort()
+
+    def finish(self) -> PolygonBatch:
+        """Close what touches the raster's lower or right border; no tile can be added afterwards."""
+        rows, cols = self.grid_shape
+        closed = [self._end_band(), self._skip_rows(rows)]
+        self._start_band(rows, 1)
+        closed.append(self._skip_cols(cols + 1))
+        return PolygonBatch.concatenate(closed).sort()
+
+    def _start_band(self, row: int, rows: int) -> None:
+        if row < self._band.row_stop:
+            raise InputError(f"a tile in row {row} after {self._band}", expected="tiles in row-major order")
+        self._band = Window(row, 0, rows, 0)
+        self._side = _no_front(rows, SIDE)
+        self._corner = -1
+
+    def _end_band(self) -> PolygonBatch:
+        return PolygonBatch.empty() if self._band.is_empty else self._skip_cols(self.grid_shape[1] + 1)
+
+    def _skip_rows(self, row: int) -> PolygonBatch:
+        if row <= self._band.row_stop:
+            return PolygonBatch.empty()
+        self._start_band(self._band.row_stop, row - self._band.row_stop)
+        return self._skip_cols(self.grid_shape[1] + 1)
+
+    def _skip_cols(self, col: int) -> PolygonBatch:
+        band = self._band
+        if col <= band.col_stop:
+            return PolygonBatch.empty()
+        gap = Window(band.row, band.col_stop, band.rows, col - band.col_stop)
+        return self._sew(TileTrace.blank(gap, self.grid_shape))
+
+    def _sew(self, trace: TileTrace) -> PolygonBatch:
+        window = trace.window
+        self._reserve(trace)
+        sums = (trace.open_class, trace.open_pixels, trace.open_confidence_sum)
+        links = (
+            trace.chain_component,
+            trace.chain_next,
+            trace.chain_twin,
+            trace.chain_offsets,
+            trace.chain_coords,
+        )
+        state = (self._components, self._chains, self._coords, self._counts)
+        before = self._counts.copy()
+        base, chain_base = import_tile(*state, sums, trace.border_component, links, window.shape)
+        border = np.where(trace.border_component >= 0, trace.border_component + np.int32(base), np.int32(-1))
+        ports = np.where(trace.port_chain >= 0, trace.port_chain + np.int32(chain_base), np.int32(-1))
+        corner = int(self._front["component"][window.col_stop - 1])
+        place = (window.row, window.col, window.rows, window.cols)
+        done = sew_tile(*state, self._front, self._side, self._corner, border, ports, place)
+        self._corner = corner
+        self._band = Window(self._band.row, 0, self._band.rows, window.col_stop)
+        self._live += self._counts - before
+        return self._close(done) if len(done) else PolygonBatch.empty()
+
+    def _close(self, done: Int32) -> PolygonBatch:
+        coords, offsets, owner, freed = close_components(self._components, self._chains, self._coords, done)
+        self._live -= freed
+        sums = self._components[done]
+        keys = pack_keys(coords[offsets[:-1]])
+        first = np.full(len(done), np.iinfo(np.int64).max)
+        np.minimum.at(first, owner, keys)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        ring_coords, ring_offsets = gather_slices(coords, offsets, np.lexsort((keys, rank[owner])))
+        counts = np.bincount(rank[owner], minlength=len(done))
+        return PolygonBatch(
+            sums["class_id"][order].astype(np.uint8),
+            sums["pixels"][order],
+            sums["confidence_sum"][order],
+            ring_coords,
+            ring_offsets,
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        )
+
+    def _reserve(self, trace: TileTrace) -> None:
+        # Compacting when half is garbage costs each record a constant number of moves in all.
+        if (self._counts > 2 * self._live + MIN_GARBAGE).any():
+            corner = self._front[:1].copy()
+            compact_state(self._components, self._chains, self._coords, self._counts, self._front, self._side)
+            self._live[:] = self._counts
+        perimeter = 4 * (trace.window.rows + trace.window.cols)
+        needed = self._counts + (len(trace.open_class), len(trace.chain_component), len(trace.chain_coords))
+        needed[CHAINS:] += perimeter
+        self._components = _grow(self._components, needed[COMPONENTS])
+        self._chains = _grow(self._chains, needed[CHAINS])
+        self._coords = _grow(self._coords, needed[VERTICES])
+
+
+def join_tiles(traces: Iterable[TileTrace]) -> Iterator[PolygonBatch]:
+    """Join the tiles of one raster; what is finished leaves at once.
+
+    Args:
+        traces: tiles in row-major order, consumed one at a time; tiles of which every pixel is skipped may be absent.
+
+    Yields:
+        Batches ordered by key within themselves, none of them empty.
+
+    Raises:
+        InputError: the tiles are not in row-major order or belong to different rasters.
+    """
+    joiner: TileJoiner | None = None
+    for trace in traces:
+        joiner = joiner or TileJoiner(trace.grid_shape)
+        batch = joiner.add(trace)
+        if len(batch):
+            yield batch
+    if joiner is not None:
+        batch = joiner.finish()
+        if len(batch):
+            yield batch

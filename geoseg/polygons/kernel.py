@@ -1,0 +1,15 @@
+"""How the hot loops of this package are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from numba import njit
+
+Kernel = TypeVar("Kernel", bound=Callable[..., object])
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile a function to machine code that runs without the interpreter lock and is cached on disk."""
+    return cast(Kernel, njit(nogil=True, cache=True)(function))

@@ -1,0 +1,1 @@
+"""Probabilities: patches of the raster through an engine."""

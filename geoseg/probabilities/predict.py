@@ -1,0 +1,73 @@
+"""Patches of the raster through an engine: each is predicted once, its core is kept, its halo is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.models.engine import Engine
+from geoseg.raster.resample import resample_patch
+from geoseg.tiles.patches import PatchLattice
+
+
+class ImageReader(Protocol):
+    """What prediction needs of a raster."""
+
+    def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Image uint8 (B, rows, cols) and whether each pixel is known, bool (rows, cols); windows may leave the raster."""
+
+
+Mask = Callable[[Window], NDArray[np.bool_]]
+
+
+def predict_block(
+    source: ImageReader, engine: Engine, lattice: PatchLattice, block: Window, *, nodata: int, mask: Mask | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Classes and confidence of a block of the raster.
+
+    A patch without a known pixel inside the block and the mask costs no prediction.
+
+    Args:
+        source: the raster.
+        engine: the model, opened for `lattice`.
+        lattice: how patches lie on the raster.
+        block: source pixels to answer for, inside the raster.
+        nodata: class id of pixels that are unknown or outside the mask.
+        mask: for a window, which pixels are wanted, bool (rows, cols).
+
+    Returns:
+        Class ids uint8 and confidence uint8 (255 = 1.0; 0 where nodata), both (rows, cols) of the block.
+    """
+    classes = np.full(block.shape, nodata, np.uint8)
+    confidence = np.zeros(block.shape, np.uint8)
+    patches = _read_patches(source, lattice, block, mask)
+    while batch := list(islice(patches, engine.batch_px)):
+        predicted = engine.predict(np.stack([image for _, image, _ in batch]))
+        for (core, _, known), core_classes, core_confidence in zip(batch, *predicted, strict=True):
+            kept = core.intersect(block)
+            inside, target = kept.within(core), kept.within(block)
+            classes[target] = np.where(known, core_classes[inside], nodata)
+            confidence[target] = np.where(known, core_confidence[inside], 0)
+    return classes, confidence
+
+
+def _read_patches(
+    source: ImageReader, lattice: PatchLattice, block: Window, mask: Mask | None
+) -> Iterator[tuple[Window, NDArray[np.uint8], NDArray[np.bool_]]]:
+    for core in lattice.cores(block):
+        kept = core.intersect(block)
+        wanted = None if mask is None else mask(kept)
+        if wanted is not None and not wanted.any():
+            continue
+        padded = core.pad(*lattice.halo_source_px)
+        image, valid = source.read(padded)
+        known = valid[kept.within(padded)]
+        if wanted is not None:
+            known = known & wanted
+        if known.any():
+            yield core, resample_patch(image, lattice.patch_px), known

@@ -1,0 +1,192 @@
+"""A windowed, read-only raster: whatever GDAL opens, seen as uint8 bands and a validity mask."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as DatasetWindow
+
+from geoseg.errors import InputError
+from geoseg.grid import GeoGrid, Window
+from geoseg.raster.scale import ByteScale
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""GDAL's block cache while geoseg reads; its default, 5 % of the machine, would grow with the machine."""
+
+GDAL_FAULTS = (RasterioError, CPLE_BaseError, OSError)
+
+_THREAD = threading.local()
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """A raster that was checked once by `open_raster`; picklable, holds no open file.
+
+    Attributes:
+        path: file, VRT or URL as GDAL opens it; local paths are absolute.
+        grid: where its pixels are.
+        bands: 1-based indices of the bands to read, in this order.
+        dtype: data type of the stored values.
+        scale: how stored values become uint8.
+        nodata: per band, the stored value that means nothing; a pixel is nodata where all bands have theirs.
+        alpha_band: 1-based index of the band whose 0 means nodata.
+        has_mask: whether the dataset carries a mask band (internal, `.msk`).
+        palette: for colour-table rasters, RGBA of the values 0, 1, ... as bytes.
+        fingerprint: hexadecimal digest that changes with the files or with any choice above.
+    """
+
+    path: str
+    grid: GeoGrid
+    bands: tuple[int, ...]
+    dtype: str
+    scale: ByteScale
+    nodata: tuple[float, ...] | None = None
+    alpha_band: int | None = None
+    has_mask: bool = False
+    palette: bytes | None = None
+    fingerprint: str = ""
+
+    @property
+    def band_count(self) -> int:
+        """Bands of the images that `read` returns."""
+        return 3 if self.palette is not None else len(self.bands)
+
+    @property
+    def may_hold_nodata(self) -> bool:
+        """Whether a pixel inside the raster can be invalid at all."""
+        floating = np.dtype(self.dtype).kind == "f"
+        return floating or self.nodata is not None or self.alpha_band is not None or self.has_mask or bool(self.palette)
+
+    def read(self, window: Window, *, fill: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Read a window at full resolution; it may reach beyond the raster or lie outside it.
+
+        Beyond the raster's edges the image goes on by symmetric reflection (edge pixels repeated, as often as needed)
+        and is not valid. The result depends on the window alone. Safe from any thread.
+
+        Args:
+            window: pixels of `grid`, not empty.
+            fill: image value of nodata pixels.
+
+        Returns:
+            image uint8 (B, h, w), 0 to 255, and valid bool (h, w).
+
+        Raises:
+            InputError: the file cannot be read there.
+        """
+        rows = _reflect(window.row, window.rows, self.grid.rows)
+        cols = _reflect(window.col, window.cols, self.grid.cols)
+        inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
+        values, valid = self.read_values(inside)
+        image = self._to_image(values)
+        image[:, ~valid] = fill
+        if inside == window:
+            return image, valid
+        picked = np.ix_(rows - inside.row, cols - inside.col)
+        image = np.ascontiguousarray(image[:, picked[0], picked[1]])
+        real = np.zeros(window.shape, bool)
+        common = window.intersect(self.grid.window)
+        if not common.is_empty:
+            real[common.within(window)] = valid[common.within(inside)]
+        return image, real
+
+    def read_values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read stored values (bands, h, w) of a window inside the raster, and which pixels are valid, bool (h, w).
+
+        Raises:
+            InputError: the file cannot be read there.
+        """
+        where = DatasetWindow(window.col, window.row, window.cols, window.rows)
+        try:
+            with gdal_environment(self.path):
+                dataset = _open_in_thread(self)
+                values = dataset.read(self.bands, window=where)
+                valid = np.ones(window.shape, bool)
+                if self.alpha_band is not None:
+                    valid &= dataset.read(self.alpha_band, window=where) > 0
+                if self.has_mask:
+                    valid &= dataset.read_masks(self.bands[0], window=where) > 0
+        except GDAL_FAULTS as error:
+            raise InputError(
+                f"{self.path}: pixels cannot be read in rows {window.row} to {window.row_stop}, "
+                f"columns {window.col} to {window.col_stop} ({_last_line(error)})",
+                expected="a complete file",
+                remedy="copy or download the raster again; `gdalinfo -checksum FILE` tells whether it is whole",
+            ) from error
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=0)
+        if self.nodata is not None:
+            empty = [band == value for band, value in zip(values, self.nodata, strict=True)]
+            valid &= ~np.logical_and.reduce(empty)
+        if self.palette is not None:
+            valid &= self._palette_table()[np.minimum(values[0], len(self.palette) // 4 - 1), 3] > 0
+        return values, valid
+
+    def _to_image(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        if self.palette is None:
+            return self.scale.to_uint8(values)
+        colors = self._palette_table()[np.minimum(values[0], len(self.palette) // 4 - 1), :3]
+        return np.ascontiguousarray(np.moveaxis(colors, -1, 0))
+
+    def _palette_table(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.palette or b"", np.uint8).reshape(-1, 4)
+
+
+def gdal_environment(path: str) -> rasterio.Env:
+    """The GDAL settings under which a raster is read: bounded cache, and for URLs no directory listing and retries."""
+    options: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
+    if is_remote(path):
+        options |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_TIMEOUT": 60, "GDAL_HTTP_MAX_RETRY": 3}
+    return rasterio.Env(**options)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL or one of GDAL's virtual file systems."""
+    return "://" in path or path.startswith("/vsi")
+
+
+def probe_windows(grid: GeoGrid, *, count: int = 12, size_px: int = 128) -> Iterator[Window]:
+    """A fixed lattice of count x count windows of at most size_px, spread from the first to the last pixel."""
+    heights, widths = min(size_px, -(-grid.rows // count)), min(size_px, -(-grid.cols // count))
+    for row in np.unique(np.linspace(0, grid.rows - heights, count).astype(int)):
+        for col in np.unique(np.linspace(0, grid.cols - widths, count).astype(int)):
+            yield Window(int(row), int(col), heights, widths)
+
+
+def _reflect(start: int, count: int, size: int) -> NDArray[np.intp]:
+    """Indices 0 to size - 1 of `count` positions from `start`, mirrored at both edges (numpy.pad's "symmetric")."""
+    index = np.arange(start, start + count) % (2 * size)
+    return np.where(index < size, index, 2 * size - 1 - index)
+
+
+def _open_in_thread(source: RasterSource) -> rasterio.DatasetReader:
+    # GDAL datasets are not thread-safe, and a forked child would share its parent's file position.
+    owner = (os.getpid(), source.path, source.fingerprint)
+    if getattr(_THREAD, "owner", None) != owner:
+        close_thread_dataset()
+        _THREAD.dataset = rasterio.open(source.path)
+        _THREAD.owner = owner
+    return _THREAD.dataset
+
+
+def close_thread_dataset() -> None:
+    """Close the dataset that this thread keeps open between reads."""
+    dataset = getattr(_THREAD, "dataset", None)
+    _THREAD.owner = _THREAD.dataset = None
+    if dataset is not None:
+        dataset.close()
+
+
+def _last_line(error: BaseException) -> str:
+    # GDAL's own words are in the cause; rasterio's "Read failed. See previous exception for details." says nothing.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

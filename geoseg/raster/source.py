@@ -1,0 +1,257 @@
+"""Every check that a raster passes before a pixel of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
+
+from geoseg.errors import InputError, OptionError
+from geoseg.grid import GeoGrid, Window
+from geoseg.raster.reader import (
+    GDAL_FAULTS,
+    RasterSource,
+    close_thread_dataset,
+    gdal_environment,
+    is_remote,
+    probe_windows,
+)
+from geoseg.raster.scale import ByteScale, fit_scale
+
+SCAN_PX = 1024
+__all__ = ["RasterSource", "open_raster"]
+
+SIDE_FILES = (".ovr", ".aux.xml")
+
+
+def open_raster(
+    path: str | Path,
+    *,
+    bands: int | tuple[int, ...] = 3,
+    value_range: tuple[float, float] | None = None,
+) -> RasterSource:
+    """Check a georeferenced raster once and describe how its windows are read as uint8.
+
+    Values become uint8 by one rule for the whole raster: uint8 stays as it is, a colour table is expanded to RGB, every
+    other data type is rescaled per band from its 2nd to its 98th percentile, taken from valid pixels of a fixed lattice
+    of 144 windows. NaN, infinity, the nodata value (in all bands), alpha 0 and masked pixels are nodata.
+
+    Args:
+        path: file, VRT, GDAL dataset name or URL (http, https, s3, gs, az).
+        bands: how many bands (red, green, blue first where the file says so, else in file order; never alpha), or their
+            1-based indices.
+        value_range: (low, high) stored values that become 0 and 255 in every band, instead of the percentiles.
+
+    Raises:
+        InputError: the raster is missing, broken, not georeferenced, has too few bands or no valid pixel.
+    """
+    name = locate_raster(path)
+    try:
+        with warnings.catch_warnings(), gdal_environment(name):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(name) as dataset:
+                source = describe_dataset(name, dataset, bands)
+                files = list(dataset.files) or [name]
+    except GDAL_FAULTS as error:
+        raise InputError(
+            f"{name}: not readable as a raster ({error})",
+            expected="a complete raster that GDAL opens (GeoTIFF, COG, VRT, JPEG 2000, ...)",
+            remedy="check the file with `gdalinfo FILE`; copy or download it again if it is incomplete",
+        ) from error
+    try:
+        return _finish(source, files, value_range)
+    finally:
+        # The probes ran before the fingerprint was known: nothing may find this dataset under another identity.
+        close_thread_dataset()
+
+
+def locate_raster(path: str | Path) -> str:
+    """The name under which GDAL opens a path: absolute for files, unchanged for URLs and dataset names.
+
+    Raises:
+        InputError: there is no such file, or it is a directory.
+    """
+    name, local = str(path), Path(path)
+    if not local.exists():
+        # Names such as NETCDF:file.nc:red are for GDAL to judge.
+        if is_remote(name) or ":" in name:
+            return name
+        raise InputError(f"{name}: no such file", expected="an existing raster file or a URL", remedy="check the path")
+    if local.is_dir():
+        raise InputError(
+            f"{name}: a directory",
+            expected="one raster",
+            remedy="join its files into one raster: gdalbuildvrt scene.vrt DIRECTORY/*.tif",
+        )
+    return str(local.absolute())
+
+
+def describe_dataset(name: str, dataset: rasterio.DatasetReader, bands: int | tuple[int, ...]) -> RasterSource:
+    """What an open dataset says about itself, checked, still without value scale and fingerprint.
+
+    Raises:
+        InputError: it is not georeferenced or lacks the bands.
+    """
+    grid = _read_grid(name, dataset)
+    alpha = next(
+        (i for i, kind in zip(dataset.indexes, dataset.colorinterp, strict=True) if kind is ColorInterp.alpha), None
+    )
+    palette = _read_palette(dataset) if bands == 3 else None
+    chosen = (1,) if palette else _choose_bands(name, dataset, bands)
+    dtypes = {dataset.dtypes[i - 1] for i in chosen}
+    dtype = np.result_type(*dtypes) if not any("complex" in d for d in dtypes) else None
+    if dtype is None:
+        raise InputError(
+            f"{name}: complex values", expected="real values", remedy="write magnitudes with gdal_calc.py first"
+        )
+    flags = set(dataset.mask_flag_enums[chosen[0] - 1])
+    has_mask = MaskFlags.alpha not in flags and not flags & {MaskFlags.all_valid, MaskFlags.nodata}
+    nodata = [dataset.nodatavals[i - 1] for i in chosen]
+    return RasterSource(
+        path=name,
+        grid=grid,
+        bands=chosen,
+        dtype=str(dtype),
+        scale=ByteScale(),
+        nodata=tuple(map(float, nodata)) if None not in nodata else None,
+        alpha_band=alpha,
+        has_mask=has_mask,
+        palette=palette,
+    )
+
+
+def _read_grid(name: str, dataset: rasterio.DatasetReader) -> GeoGrid:
+    gcps, _ = dataset.gcps
+    if gcps and dataset.transform.is_identity:
+        raise InputError(
+            f"{name}: georeferenced by {len(gcps)} ground control points only",
+            expected="a raster with an affine geotransform",
+            remedy=f"warp it once: gdalwarp -r bilinear {Path(name).name} warped.tif",
+        )
+    if dataset.crs is None:
+        raise InputError(
+            f"{name}: no coordinate reference system",
+            expected="a georeferenced raster",
+            remedy="if you know it, write it into the file: gdal_edit.py -a_srs EPSG:CODE FILE",
+        )
+    t = dataset.transform
+    if t.is_identity or t.determinant == 0 or not np.isfinite(t[:6]).all():
+        raise InputError(
+            f"{name}: no usable geotransform ({', '.join(f'{v:g}' for v in t[:6])})",
+            expected="a transform from pixels to map coordinates",
+            remedy="add a world file, or write the corners into the file: gdal_edit.py -a_ullr ULX ULY LRX LRY FILE",
+        )
+    grid = GeoGrid(dataset.crs.to_wkt(), t, dataset.height, dataset.width)
+    try:
+        resolution = grid.ground_resolution_m()
+    except Exception as error:  # pyproj has several kinds of refusal; each means the same here
+        _refuse_place(name, str(error))
+    if not (np.isfinite(resolution).all() and min(resolution) > 0):
+        _refuse_place(name, f"ground resolution {resolution}")
+    return grid
+
+
+def _refuse_place(name: str, reason: str) -> NoReturn:
+    raise InputError(
+        f"{name}: its centre is nowhere on Earth ({reason})",
+        expected="a CRS that leads to longitude and latitude, and a geotransform in its units",
+        remedy="compare CRS and corner coordinates with `gdalinfo FILE`; correct them with gdal_edit.py",
+    )
+
+
+def _read_palette(dataset: rasterio.DatasetReader) -> bytes | None:
+    if dataset.colorinterp[0] is not ColorInterp.palette or np.dtype(dataset.dtypes[0]).kind != "u":
+        return None
+    table = dataset.colormap(1)
+    colors = np.zeros((max(table) + 1, 4), np.uint8)
+    for value, color in table.items():
+        colors[value] = color
+    return colors.tobytes()
+
+
+def _choose_bands(name: str, dataset: rasterio.DatasetReader, bands: int | tuple[int, ...]) -> tuple[int, ...]:
+    roles = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
+    if isinstance(bands, tuple):
+        missing = sorted(set(bands) - set(roles))
+        if missing or not bands:
+            raise InputError(
+                f"{name}: no band {missing}", expected=f"bands 1 to {dataset.count}", remedy="name existing bands"
+            )
+        return bands
+    colors = [i for role in (ColorInterp.red, ColorInterp.green, ColorInterp.blue) for i in roles if roles[i] is role]
+    if len(colors) != 3:
+        colors = []
+    ordered = colors + [i for i in roles if i not in colors and roles[i] is not ColorInterp.alpha]
+    if len(ordered) < bands:
+        raise InputError(
+            f"{name}: {len(ordered)} band(s) besides alpha",
+            expected=f"{bands} bands (red, green, blue)",
+            remedy="use a colour raster; a grey one can stand in, less accurately, once written as three bands: "
+            "gdal_translate -b 1 -b 1 -b 1 FILE rgb.tif",
+        )
+    return tuple(ordered[:bands])
+
+
+def _finish(source: RasterSource, files: list[str], value_range: tuple[float, float] | None) -> RasterSource:
+    # A file that was cut off misses its last pixels: find out now, not after hours.
+    source.read_values(Window(source.grid.rows - 1, source.grid.cols - 1, 1, 1))
+    if value_range is not None:
+        low, high = value_range
+        if not (np.isfinite(value_range).all() and low < high):
+            raise OptionError(f"value range {low:g}..{high:g}", expected="two numbers, the lower one first")
+        source = replace(source, scale=ByteScale((value_range,) * len(source.bands)))
+        _find_valid(source)
+    elif source.dtype != "uint8" and source.palette is None:
+        reads = map(source.read_values, probe_windows(source.grid))
+        samples = np.concatenate([values[:, valid] for values, valid in reads], axis=1)
+        source = replace(source, scale=fit_scale(samples if samples.size else _find_valid(source)))
+    elif source.may_hold_nodata:
+        _find_valid(source)
+    return replace(source, fingerprint=fingerprint_source(source, files))
+
+
+def _find_valid(source: RasterSource) -> NDArray[Any]:
+    """Stored valid values (B, n) of the first window that has any: the lattice, then the whole raster."""
+    grid = source.grid
+    scan = (
+        Window(row, col, SCAN_PX, SCAN_PX).intersect(grid.window)
+        for row in range(0, grid.rows, SCAN_PX)
+        for col in range(0, grid.cols, SCAN_PX)
+    )
+    for window in chain(probe_windows(grid), scan):
+        values, valid = source.read_values(window)
+        if valid.any():
+            return values[:, valid]
+    raise InputError(
+        f"{source.path}: every pixel is nodata",
+        expected="a raster with valid pixels",
+        remedy="check nodata value, alpha and mask with gdalinfo; gdal_edit.py -unsetnodata removes a wrong value",
+    )
+
+
+def fingerprint_source(source: RasterSource, files: list[str]) -> str:
+    """Hexadecimal digest of the files (name, size, time; content probes where there is no such thing) and the source."""
+    digest = hashlib.sha256()
+    for file in sorted(set(files)):
+        # Viewers add overviews and statistics later; neither changes a pixel that is read here.
+        if file.endswith(SIDE_FILES):
+            continue
+        digest.update(os.fsencode(file))
+        if Path(file).exists():
+            state = Path(file).stat()
+            digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+        else:
+            for window in probe_windows(source.grid, count=3, size_px=64):
+                digest.update(source.read_values(window)[0].tobytes())
+    digest.update(repr(source).encode())
+    return digest.hexdigest()

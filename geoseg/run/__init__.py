@@ -1,0 +1,1 @@
+"""Run: the stages composed into one graph."""

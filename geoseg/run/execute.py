@@ -1,0 +1,210 @@
+"""What every run does once its job is known: tiles, then the files, then the account of it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from geoseg.classes.stitch import stitch_tiles
+from geoseg.errors import OutputError
+from geoseg.grid import Window
+from geoseg.layers.write import check_layer_path
+from geoseg.raster.cog import write_class_raster, write_confidence_raster
+from geoseg.run.graph import CLASSES, SUFFIX, TRACES, build_graph
+from geoseg.run.job import Job, LayerOptions, Outputs, digest
+from geoseg.run.layer import write_polygons
+from geoseg.run.progress import Progress
+from geoseg.run.scheduler import compute_receipts
+from geoseg.tiles.store import TileReceipt, TileStore, hold_store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """The account of a run.
+
+    Attributes:
+        output: the layer.
+        classes_raster: class ids as a GeoTIFF, where asked for.
+        confidence_raster: confidence as a GeoTIFF, where asked for.
+        polygons: number of polygons by class name.
+        area_m2: geodesic area by class name.
+        pixels: pixels of the raster.
+        seconds: wall-clock time.
+        peak_bytes: peak memory of the largest process.
+        tiles: tiles of the run.
+        tiles_computed: tiles that this run computed; the others were finished before.
+    """
+
+    output: Path
+    classes_raster: Path | None
+    confidence_raster: Path | None
+    polygons: dict[str, int]
+    area_m2: dict[str, float]
+    pixels: int
+    seconds: float
+    peak_bytes: int
+    tiles: int
+    tiles_computed: int
+
+    @property
+    def mpx_per_s(self) -> float:
+        """Million pixels of the raster per second."""
+        return self.pixels / 1e6 / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where and how a job runs; no result depends on it.
+
+    Args:
+        scheduler: "threads", "local" or tcp://HOST:PORT.
+        workers: threads or processes; None: one a processor.
+        work_dir: where finished tiles are kept; None: beside the output, emptied of tiles at the end.
+        fresh: forget what an earlier run finished.
+        overwrite: outputs that exist may be replaced.
+    """
+
+    scheduler: str = "threads"
+    workers: int | None = None
+    work_dir: Path | None = None
+    fresh: bool = False
+    overwrite: bool = False
+
+    def directory(self, outputs: Outputs) -> Path:
+        """The work directory."""
+        return (self.work_dir or outputs.layer.parent / ".geoseg" / outputs.layer.name).absolute()
+
+
+def check_outputs(outputs: Outputs, execution: Execution) -> None:
+    """Refuse outputs that could not be written at the end, before any work is done.
+
+    Raises:
+        OptionError: the layer's suffix names no format.
+        OutputError: an output exists, is a directory, or lies where nothing can be written.
+    """
+    check_layer_path(outputs.layer, overwrite=True)
+    paths = [p.absolute() for p in outputs.paths()]
+    if len(set(paths)) != len(paths):
+        raise OutputError("two outputs have the same path", expected="a file of its own for each")
+    unfinished = TileStore(execution.directory(outputs)).read_state().get("writing", [])
+    for path in paths:
+        if path.is_dir() or (path.exists() and not execution.overwrite and str(path) not in unfinished):
+            raise OutputError(
+                f"{path} exists" + (" and is a directory" if path.is_dir() else ""),
+                expected="a new file",
+                remedy="choose another name" if path.is_dir() else "choose another name, or say --overwrite",
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            probe = path.with_name(f".{path.name}.probe")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written: {error.strerror or error}",
+                expected="a folder that can be written",
+                remedy="choose another folder",
+            ) from error
+
+
+def execute(job: Job, outputs: Outputs, options: LayerOptions, *, execution: Execution, progress: Progress) -> SegmentResult:
+    """Run a job to its files; what an earlier run of the same job finished is not done again.
+
+    Raises:
+        GeosegError: an input, an output or an option does not hold what the job needs.
+    """
+    start = time.perf_counter()
+    store = job.store
+    with hold_store(store.directory):
+        open_store(store.directory, job.fingerprint, fresh=execution.fresh)
+        wanted = digest([job.fingerprint, asdict(options), asdict(outputs)])
+        known = _finished_result(store, wanted, outputs)
+        if known is not None:
+            return known
+        receipts = _compute_tiles(job, execution, progress)
+        store.write_state(store.read_state() | {"writing": [str(p.absolute()) for p in outputs.paths()]})
+        counts = write_polygons(job, outputs.layer, options, progress)
+        _write_rasters(job, outputs, progress)
+        computed = {r.tile for r in receipts if r.computed}
+        result = SegmentResult(
+            output=outputs.layer,
+            classes_raster=outputs.classes_raster,
+            confidence_raster=outputs.confidence_raster,
+            polygons=counts.polygons,
+            area_m2=counts.area_m2,
+            pixels=job.plan.grid.rows * job.plan.grid.cols,
+            seconds=time.perf_counter() - start,
+            peak_bytes=peak_memory_bytes(),
+            tiles=len({r.tile for r in receipts}),
+            tiles_computed=len(computed),
+        )
+        _finish(store, wanted, result, keep=execution.work_dir is not None)
+    return result
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process or of its largest finished child."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return unit * max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+
+
+def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[TileReceipt]:
+    nodes = build_graph(job)
+    progress.start("segment" if job.predicts else "trace", len(nodes))
+    receipts: list[TileReceipt] = []
+
+    def count(receipt: TileReceipt) -> None:
+        receipts.append(receipt)
+        if receipt.stage == TRACES:
+            progress.advance()
+
+    compute_receipts(nodes, scheduler=execution.scheduler, workers=execution.workers, on_receipt=count)
+    return receipts
+
+
+def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
+    def files() -> Iterator[tuple[Window, Path]]:
+        for tile in job.tiles():
+            yield tile.core, job.store.path(CLASSES, tile, SUFFIX[CLASSES])
+
+    grid = job.plan.grid
+    if outputs.classes_raster:
+        progress.start("write classes", None)
+        write_class_raster(outputs.classes_raster, grid, stitch_tiles(files(), band="class"), legend=job.legend, overwrite=True)
+    if outputs.confidence_raster:
+        progress.start("write confidence", None)
+        write_confidence_raster(outputs.confidence_raster, grid, stitch_tiles(files(), band="confidence"), overwrite=True)
+
+
+def _finish(store: TileStore, wanted: str, result: SegmentResult, *, keep: bool) -> None:
+    files = {str(p.absolute()): _stamp(p) for p in (result.output, result.classes_raster, result.confidence_raster) if p}
+    account = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
+    state = {k: v for k, v in store.read_state().items() if k != "writing"}
+    store.write_state(state | {"finished": wanted, "files": files, "result": account})
+    if not keep:
+        store.clear_tiles()
+
+
+def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> SegmentResult | None:
+    """The account of the run that made these very files, with nothing computed; None where they must be made."""
+    state = store.read_state()
+    if state.get("finished") != wanted:
+        return None
+    with contextlib.suppress(OSError, KeyError, TypeError):
+        if all(state["files"][str(p.absolute())] == _stamp(p) for p in outputs.paths()):
+            account = dict(state["result"], tiles_computed=0, seconds=0.0, peak_bytes=peak_memory_bytes())
+            names = ("output", "classes_raster", "confidence_raster")
+            account |= {k: Path(account[k]) if account[k] is not None else None for k in names}
+            return SegmentResult(**account)
+    return None
+
+
+def _stamp(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]

@@ -1,0 +1,112 @@
+"""The whole route on one screen: raster -> classes -> traces, a node a tile; then the join.
+
+    predict_tile ──► trace_tile ──┐
+    predict_tile ──► trace_tile ──┼──► join, measure, write   (one process, streaming)
+    predict_tile ──► trace_tile ──┘
+
+Nodes hand on receipts; arrays stay in the work directory's files.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+from numpy.typing import NDArray
+
+from geoseg.classes.tile import read_class_tile, write_class_tile
+from geoseg.files import replace_file
+from geoseg.models.engine import Engine, PatchGeometry, open_engine
+from geoseg.models.package import load_package
+from geoseg.polygons.trace import TileTrace, trace_tile
+from geoseg.probabilities.predict import predict_block
+from geoseg.raster.classes import ClassRaster
+from geoseg.run.job import Job, Prediction
+from geoseg.tiles.plan import Tile
+from geoseg.tiles.store import TileReceipt
+
+CLASSES, TRACES = "classes", "traces"
+TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
+SUFFIX = {CLASSES: ".tif", TRACES: ".safetensors"}
+
+
+def build_graph(job: Job) -> list[Delayed]:
+    """One delayed trace receipt a tile, row-major; class receipts hang below them where classes are predicted."""
+    shared = dask.delayed(job, name="job", traverse=False)
+    how = dask.delayed(job.classes, name="prediction", traverse=False)
+    predict, trace = dask.delayed(predict_tile_file, pure=False), dask.delayed(trace_tile_file, pure=False)
+    nodes = []
+    for tile in job.tiles():
+        before = None
+        if isinstance(job.classes, Prediction):
+            before = predict(shared, how, tile, dask_key_name=(CLASSES, *tile.id))
+        nodes.append(trace(shared, tile, before, dask_key_name=(TRACES, *tile.id)))
+    return nodes
+
+
+def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
+    """Predict one tile into the work directory, unless an earlier run did."""
+    done = job.store.finished(CLASSES, tile, SUFFIX[CLASSES])
+    if done:
+        return done
+    start = time.perf_counter()
+    classes, confidence = predict_block(
+        how.source,
+        _engine(how.model, how.geometry, how.device),
+        how.lattice,
+        tile.core,
+        nodata=job.legend.nodata,
+        mask=how.aoi.mask if how.aoi else None,
+    )
+    path = job.store.path(CLASSES, tile, SUFFIX[CLASSES])
+    size = write_class_tile(
+        path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata
+    )
+    return TileReceipt(CLASSES, tile.id, str(path), size, time.perf_counter() - start, computed=True)
+
+
+def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:
+    """Trace one tile's classes into the work directory, unless an earlier run did."""
+    done = job.store.finished(TRACES, tile, SUFFIX[TRACES])
+    if done:
+        return done
+    start = time.perf_counter()
+    if isinstance(job.classes, ClassRaster):
+        pair: TilePair | None = job.classes.read(tile.core), None
+    else:
+        pair = read_class_tile(job.store.path(CLASSES, tile, SUFFIX[CLASSES]))
+    path = job.store.path(TRACES, tile, SUFFIX[TRACES])
+    with replace_file(path, tag=uuid.uuid4().hex) as temporary:
+        if pair is None:
+            temporary.touch()
+        else:
+            shape = (job.plan.grid.rows, job.plan.grid.cols)
+            trace_tile(*pair, window=tile.core, grid_shape=shape, skip=job.skip).save(temporary)
+    return TileReceipt(TRACES, tile.id, str(path), path.stat().st_size, time.perf_counter() - start, computed=True)
+
+
+def read_traces(job: Job) -> Iterator[TileTrace]:
+    """Row-major, the traces of every tile that holds something."""
+    for tile in job.tiles():
+        path = job.store.path(TRACES, tile, SUFFIX[TRACES])
+        if path.stat().st_size:
+            yield TileTrace.load(path)
+
+
+_engines: dict[tuple[str, PatchGeometry, str], Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def _engine(model: str, geometry: PatchGeometry, device: str) -> Engine:
+    """One engine a process, however many threads ask."""
+    with _engines_lock:
+        key = (model, geometry, device)
+        if key not in _engines:
+            _engines.clear()
+            _engines[key] = open_engine(load_package(model), geometry, device=device)
+        return _engines[key]

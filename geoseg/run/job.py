@@ -1,0 +1,121 @@
+"""One run as plain data: what every task is told, and what makes two runs the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.grid import Window
+from geoseg.legend import ClassLegend
+from geoseg.models.engine import PatchGeometry
+from geoseg.raster.aoi import AreaOfInterest
+from geoseg.raster.classes import ClassRaster
+from geoseg.raster.source import RasterSource
+from geoseg.tiles.patches import PatchLattice
+from geoseg.tiles.plan import Tile, TilePlan
+from geoseg.tiles.store import TileStore
+
+FORMAT = 1
+"""Raised whenever the content of a work directory changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How the classes of a segment run come about."""
+
+    source: RasterSource
+    model: str
+    model_fingerprint: str
+    device: str
+    lattice: PatchLattice
+    aoi: AreaOfInterest | None
+
+    @property
+    def geometry(self) -> PatchGeometry:
+        """The patch as the engine sees it."""
+        return PatchGeometry(self.lattice.patch_px, self.lattice.halo_px, *self.lattice.core_px)
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """Everything that a class depends on."""
+        return {
+            "source": self.source.fingerprint,
+            "model": self.model_fingerprint,
+            "device": self.device,
+            "lattice": [self.lattice.patch_px, self.lattice.halo_px, *self.lattice.unit_px],
+            "aoi": self.aoi.fingerprint if self.aoi else None,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run is told; small, picklable, the same on every worker.
+
+    `classes` is where class ids come from: a prediction, or a class raster that exists already. `skip` are the ids
+    that leave no polygons.
+    """
+
+    plan: TilePlan
+    classes: Prediction | ClassRaster
+    legend: ClassLegend
+    skip: tuple[int, ...]
+    store: TileStore
+
+    def tiles(self) -> Iterator[Tile]:
+        """Row-major, the tiles that the area of interest touches."""
+        area: Window | None = None
+        if isinstance(self.classes, Prediction) and self.classes.aoi:
+            area = self.classes.aoi.window
+        return self.plan.tiles(area)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether classes are predicted, not read."""
+        return isinstance(self.classes, Prediction)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a tile's result could."""
+        return digest(
+            {
+                "format": FORMAT,
+                "classes": self.classes.fingerprint,
+                "core_px": self.plan.core_px,
+                "skip": self.skip,
+                "nodata": self.legend.nodata,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerOptions:
+    """What happens to polygons between the join and the file.
+
+    Args:
+        min_area_m2: smaller polygons are left out.
+        simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
+    """
+
+    min_area_m2: float = 0.0
+    simplify_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files of a run."""
+
+    layer: Path
+    classes_raster: Path | None = None
+    confidence_raster: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """Those that were asked for."""
+        return [p for p in (self.layer, self.classes_raster, self.confidence_raster) if p is not None]
+
+
+def digest(content: object) -> str:
+    """SHA-256 of anything JSON can say."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

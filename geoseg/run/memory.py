@@ -1,0 +1,86 @@
+"""Memory is a formula, checked before anything is read."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from geoseg.errors import BudgetError, OptionError
+from geoseg.run.execute import Execution
+from geoseg.run.job import Job, Prediction
+from geoseg.run.scheduler import default_workers
+
+PROCESS_BYTES = 420 * 2**20
+"""Interpreter, libraries, GDAL's block cache and the join of an ordinary layer, measured."""
+
+TRACE_BYTES_PER_PX = 12
+"""Classes, confidence and mask of a tile, and its traces, measured on noisy classes."""
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_bytes(text: str | int | None) -> int | None:
+    """A size such as 4GiB, 500MB or 1000000 in bytes.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if text is None or isinstance(text, int):
+        return text
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]I?)?B?\s*", text.upper())
+    if match is None:
+        raise OptionError(f"--memory {text}", expected="a size such as 4GiB, 500MB or 2000000000")
+    return int(float(match[1]) * UNITS[match[2] or ""])
+
+
+def task_bytes(job: Job, workspace_bytes_per_px: float = 0.0) -> int:
+    """The most that one tile's task holds at once, in bytes."""
+    fixed = 0
+    if isinstance(job.classes, Prediction):
+        source, lattice = job.classes.source, job.classes.lattice
+        # One patch at full resolution: values as stored, as uint8, once more reflected, and its masks.
+        per_px = len(source.bands) * np.dtype(source.dtype).itemsize + 2 * source.band_count + 3
+        rows, cols = (core + 2 * halo for core, halo in zip(lattice.core_px, lattice.halo_source_px, strict=True))
+        core_rows, core_cols = lattice.core_px
+        fixed = rows * cols * per_px + 2 * core_rows * core_cols
+        fixed += int(workspace_bytes_per_px * lattice.patch_px**2)
+    return job.plan.peak_bytes(bytes_per_core_px=TRACE_BYTES_PER_PX, fixed_bytes=fixed)
+
+
+def run_bytes(job: Job, workspace_bytes_per_px: float, workers: int, *, processes: bool) -> int:
+    """The most that a run holds at once on this machine, in bytes."""
+    task = task_bytes(job, workspace_bytes_per_px)
+    return PROCESS_BYTES + workers * (task + (PROCESS_BYTES if processes else 0))
+
+
+def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, budget: int | None) -> None:
+    """Refuse a run that the formula says does not fit.
+
+    Raises:
+        BudgetError: it says what would fit.
+    """
+    if budget is None:
+        return
+    workers = execution.workers or default_workers()
+    processes = execution.scheduler != "threads"
+    needed = run_bytes(job, workspace_bytes_per_px, workers, processes=processes)
+    if needed <= budget:
+        return
+    fewer = [n for n in range(1, workers) if run_bytes(job, workspace_bytes_per_px, n, processes=processes) <= budget]
+    options = [f"--workers {fewer[-1]}"] if fewer else ["--workers 1", "a smaller --tile-px"]
+    raise BudgetError(
+        f"--memory of {format_bytes(budget)}, and {workers} workers on tiles of "
+        f"{job.plan.core_px[0]} x {job.plan.core_px[1]} px need {format_bytes(needed)}",
+        expected=f"at least {format_bytes(needed)}",
+        remedy=" and ".join(options) + (" fits" if fewer else f", or --memory {-(-needed // 2**20)}MiB"),
+    )
+
+
+def format_bytes(size: float) -> str:
+    """A size for people, in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.2f} {unit}"
+        size /= 1024
+    return f"{size:.2f} TiB"

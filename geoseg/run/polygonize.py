@@ -1,0 +1,72 @@
+"""A class raster to polygons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoseg.errors import OptionError
+from geoseg.legend import ClassLegend
+from geoseg.raster.classes import open_class_raster
+from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
+from geoseg.run.job import Job, LayerOptions
+from geoseg.run.memory import check_budget, parse_bytes
+from geoseg.run.progress import Progress, Silence
+from geoseg.run.segment import check_tile_px, make_outputs
+from geoseg.tiles.plan import DEFAULT_TILE_PX, TilePlan
+from geoseg.tiles.store import TileStore
+
+
+def polygonize(
+    classes: str | Path,
+    output: str | Path,
+    *,
+    connectivity: int = 4,
+    scheduler: str = "threads",
+    workers: int | None = None,
+    memory: str | int | None = None,
+    tile_px: int = DEFAULT_TILE_PX,
+    work_dir: str | Path | None = None,
+    fresh: bool = False,
+    overwrite: bool = False,
+    min_area_m2: float = 0.0,
+    simplify_m: float | None = None,
+    progress: Progress | None = None,
+) -> SegmentResult:
+    """Turn a class raster of any size into polygons: those of `rasterio.features.shapes`, whatever the tiles.
+
+    Every class leaves polygons, also class 0; nodata and masked pixels leave none. `confidence` is null.
+
+    Args:
+        classes: georeferenced raster with one band of class ids 0 to 255.
+        output: the layer; .gpkg, .geojson, .fgb or .parquet.
+        connectivity: 4; pixels that touch at a corner only are not connected.
+        scheduler: "threads", "local" (processes) or the tcp:// address of a dask scheduler.
+        workers: threads or processes; default: one a processor.
+        memory: budget in bytes or as "4GiB"; a run that the formula says needs more is refused.
+        tile_px: tile side in pixels.
+        work_dir: where finished tiles are kept; default: beside the output, emptied at the end.
+        fresh: do again what an earlier run finished.
+        overwrite: outputs that exist may be replaced.
+        min_area_m2: leave out polygons below this geodesic area.
+        simplify_m: tolerance of the outlines in ground metres; None keeps every pixel corner.
+        progress: told of stages and steps.
+
+    Raises:
+        GeosegError: an input, an option or an output cannot work; nothing half-written is left.
+    """
+    if connectivity != 4:
+        raise OptionError(f"connectivity {connectivity}", expected="4")
+    outputs = make_outputs(output)
+    execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
+    check_outputs(outputs, execution)
+    raster = open_class_raster(classes)
+    side = check_tile_px(tile_px)
+    job = Job(
+        plan=TilePlan(raster.grid, (side, side)),
+        classes=raster,
+        legend=raster.legend or ClassLegend.unnamed(),
+        skip=() if raster.nodata is None else (raster.nodata,),
+        store=TileStore(execution.directory(outputs)),
+    )
+    check_budget(job, 0.0, execution, parse_bytes(memory))
+    return execute(job, outputs, LayerOptions(min_area_m2, simplify_m), execution=execution, progress=progress or Silence())

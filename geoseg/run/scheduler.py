@@ -1,0 +1,94 @@
+"""One graph, every scheduler: threads here, processes here, or workers anywhere that see the same files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from dask.callbacks import Callback
+from dask.delayed import Delayed
+
+from geoseg.errors import OptionError
+from geoseg.tiles.store import TileReceipt
+
+OnReceipt = Callable[[TileReceipt], None]
+CONNECT_TIMEOUT_S = 10
+
+
+def default_workers() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compute_receipts(
+    nodes: list[Delayed], *, scheduler: str = "threads", workers: int | None = None, on_receipt: OnReceipt = lambda _: None
+) -> list[TileReceipt]:
+    """Run a graph and give the receipts of `nodes`, in their order.
+
+    Args:
+        nodes: what `build_graph` gave.
+        scheduler: "threads", "local" (processes on this machine) or the tcp:// address of a dask scheduler.
+        workers: threads or processes to use; default: one a processor. A remote scheduler has its own.
+        on_receipt: called with the receipt of every finished tile of every stage, from this process.
+
+    Raises:
+        OptionError: the scheduler is unknown or does not answer.
+    """
+    if not nodes:
+        return []
+    if scheduler == "threads":
+        with Callback(posttask=lambda _key, result, *_: _report(result, on_receipt)):
+            return list(dask.compute(*nodes, scheduler="threads", num_workers=workers or default_workers()))
+    with _connect(scheduler, workers or default_workers()) as client:
+        return _gather(client, nodes, on_receipt)
+
+
+def _report(result: object, on_receipt: OnReceipt) -> None:
+    if isinstance(result, TileReceipt):
+        on_receipt(result)
+
+
+def _gather(client: Any, nodes: list[Delayed], on_receipt: OnReceipt) -> list[TileReceipt]:
+    from distributed import as_completed  # noqa: PLC0415  (distributed costs a second that threads need not pay)
+
+    futures = client.compute(nodes, optimize_graph=False)
+    place = {future.key: i for i, future in enumerate(futures)}
+    receipts: list[TileReceipt | None] = [None] * len(nodes)
+    for future, receipt in as_completed(futures, with_results=True):
+        receipts[place[future.key]] = receipt
+        on_receipt(receipt)
+    return [r for r in receipts if r is not None]
+
+
+@contextmanager
+def _connect(scheduler: str, workers: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+
+    if scheduler == "local":
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+    elif "://" in scheduler:
+        try:
+            client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
+        except OSError as error:
+            raise OptionError(
+                f"no dask scheduler answers at {scheduler}",
+                expected="the address that `dask scheduler` printed",
+                remedy="start one, or leave --scheduler out to use threads",
+            ) from error
+        with client:
+            yield client
+    else:
+        raise OptionError(
+            f"--scheduler {scheduler}",
+            expected="threads, local or tcp://HOST:PORT",
+            remedy="leave it out to use threads",
+        )

@@ -1,0 +1,1 @@
+"""From labelled imagery to a trained network."""

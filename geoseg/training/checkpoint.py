@@ -1,0 +1,94 @@
+"""Training on disk: safetensors and JSON, nothing that has to be unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from geoseg.errors import ModelError, OutputError
+from geoseg.models.networks import load_weights, read_weights
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "checkpoint.json"
+
+
+def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
+    """Write files of tensors and a `checkpoint.json` into a folder that appears, or is replaced, as a whole.
+
+    Args:
+        folder: the checkpoint.
+        tensors: file name to tensors by name.
+        description: anything JSON can hold.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    fresh, stale = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name, weights in tensors.items():
+            save_file({k: v.detach().cpu().clone().contiguous() for k, v in weights.items()}, fresh / name)
+        (fresh / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        shutil.rmtree(stale, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, stale)
+        os.replace(fresh, folder)
+        shutil.rmtree(stale, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"the checkpoint {folder} cannot be written: {error}") from error
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The `checkpoint.json` of a checkpoint.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    try:
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the checkpoint {folder} cannot be read: {error}") from error
+    return description
+
+
+def write_progress(
+    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, description: Mapping[str, Any]
+) -> None:
+    """Write all that training needs to go on."""
+    moments = {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+    tensors = {
+        WEIGHTS: network.state_dict(),
+        "average.safetensors": average.state_dict(),
+        "optimizer.safetensors": moments,
+    }
+    write_folder(folder, tensors, description)
+
+
+def read_progress(folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Put the state of `write_progress` back and return its description.
+
+    Raises:
+        ModelError: the checkpoint is damaged or of another network.
+    """
+    load_weights(network, folder / WEIGHTS)
+    load_weights(average, folder / "average.safetensors")
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in read_weights(folder / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        states.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    return read_description(folder)

@@ -1,0 +1,288 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import dataclasses
+import logging
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from geoseg.errors import GeosegError, OptionError
+from geoseg.legend import LAND_COVER, ClassLegend
+from geoseg.models.networks import NetworkSpec, build_network, load_weights
+from geoseg.training.checkpoint import WEIGHTS, read_description, read_progress, write_folder, write_progress
+from geoseg.training.job import Schedule, TrainingJob, read_job
+from geoseg.training.losses import segmentation_loss
+from geoseg.training.samples import Batch, Sampler
+from geoseg.training.scenes import SceneReader, find_scenes
+from geoseg.training.validate import Score, normalise, validate
+
+LOG = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 3
+
+
+class TrainingError(GeosegError):
+    """Training that cannot go on."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training left behind.
+
+    Args:
+        weights: safetensors file of the best averaged weights; `checkpoint.json` lies beside it.
+        spec: the network that the weights belong to.
+        metrics: "step", "mean_iou" and, by validation source, the per-class IoU.
+        steps: how many steps were made.
+        skipped: samples that could not be used, and why.
+    """
+
+    weights: Path
+    spec: NetworkSpec
+    metrics: Mapping[str, Any]
+    steps: int
+    skipped: tuple[str, ...]
+
+
+def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainResult:
+    """Train the network of a job, or go on where an earlier run in `output` stopped.
+
+    `output` receives `log.csv`, `best/` (averaged weights with the best score, and `checkpoint.json`) and `last/`
+    (all that is needed to go on). Ctrl-C ends training after the running step, with a last validation.
+
+    Args:
+        job_path: a job in TOML.
+        output: folder of the run.
+        root: in place of the job's own root of all paths.
+
+    Raises:
+        OptionError: the job cannot work.
+        InputError: no imagery can be used.
+        TrainingError: the loss is no longer finite.
+        OutputError: a checkpoint cannot be written.
+    """
+    job = read_job(job_path, root=root)
+    if job.schedule.threads:
+        torch.set_num_threads(job.schedule.threads)
+    torch.manual_seed(job.seed)
+    run = _Run(job, output, LAND_COVER)
+    try:
+        run.learn()
+    except KeyboardInterrupt:
+        LOG.warning("interrupted at step %d", run.step)
+    return run.finish()
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Share of the full learning rate at a progress of 0 to 1: linear rise, then half a cosine down to 0.
+
+    Source: Loshchilov & Hutter 2017, SGDR, equation 5, without restarts.
+    """
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+def build_optimizer(network: nn.Module, schedule: Schedule) -> Optimizer:
+    """AdamW with one rate for the encoder and one for the rest; biases and normalisation do not decay.
+
+    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        rate = schedule.encoder_rate if name.startswith("encoder.") else schedule.decoder_rate
+        decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return AdamW([{"params": p, "lr": r, "weight_decay": d, "full_rate": r} for (r, d), p in groups.items()])
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the running mean of the weights towards the network; integer buffers are copied.
+
+    Source: Polyak & Juditsky 1992, with exponential weights.
+    """
+    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+class _Run:
+    """One run: the network, its average, where it is and what it knows of its quality."""
+
+    def __init__(self, job: TrainingJob, output: Path, legend: ClassLegend) -> None:
+        self.job, self.output, self.legend = job, output, legend
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        bands = len(job.normalisation.mean)
+        net = job.network
+        self.spec = NetworkSpec(net.architecture, net.encoder, bands, len(legend), net.decoder_channels)
+        self.network = build_network(self.spec)
+        if net.encoder_weights:
+            load_weights(self.network.encoder, Path(job.root) / net.encoder_weights)
+        self.network = self.network.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network)
+        self.optimizer = build_optimizer(self.network, job.schedule)
+        reader = SceneReader(legend, bands=bands, cache_mb=job.cache_mb)
+        train_scenes, skipped = find_scenes(job, legend, use="train")
+        self.held_out, skipped_too = find_scenes(job, legend, use="validation")
+        self.train_scenes, self.skipped = train_scenes, skipped + skipped_too
+        shared = {s.image for s in train_scenes} & {s.image for s in self.held_out}
+        if shared:
+            raise OptionError(f"{min(shared)} is used for training and for validation", expected="places held out")
+        self.reader = reader
+        self.sampler = Sampler(job, train_scenes, reader)
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        if (output / "last").exists():
+            self._resume()
+
+    def learn(self) -> None:
+        """Go on to the end of the schedule."""
+        schedule, started, before = self.job.schedule, time.monotonic(), self.seconds
+        recent: list[float] = []
+        with ThreadPoolExecutor(1) as executor:
+            for batch in self._draw_ahead(executor):
+                self.seconds = before + time.monotonic() - started
+                progress = self._progress()
+                if progress >= 1:
+                    break
+                factor = learning_rate_factor(progress, schedule.warmup)
+                recent.append(self._learn_batch(batch, factor))
+                self.step += 1
+                if self.step % 20 == 0:
+                    LOG.info("step %d, %.1f %%, loss %.4f", self.step, 100 * progress, np.mean(recent[-20:]))
+                if self.step % schedule.checkpoint_steps == 0:
+                    self._save_progress()
+                if self.step % schedule.validate_steps == 0:
+                    self._validate(float(np.mean(recent)))
+                    recent.clear()
+
+    def finish(self) -> TrainResult:
+        """Validate once more and say what was reached."""
+        self._save_progress()
+        self._validate(float("nan"))
+        described = read_description(self.output / "best")
+        skipped = (*self.skipped, *self.sampler.skipped)
+        return TrainResult(self.output / "best" / WEIGHTS, self.spec, described["metrics"], self.step, skipped)
+
+    def _progress(self) -> float:
+        schedule = self.job.schedule
+        by_time = self.seconds / (60 * schedule.minutes) if schedule.minutes else 0.0
+        return max(self.step / schedule.steps, by_time)
+
+    def _draw_ahead(self, executor: ThreadPoolExecutor) -> Iterator[Batch]:
+        """Batches from this step on, drawn while the network works on earlier ones."""
+        number = self.step
+        waiting: list[Future[Batch]] = [
+            executor.submit(self.sampler.draw_batch, number + ahead) for ahead in range(BATCHES_AHEAD)
+        ]
+        while True:
+            yield waiting.pop(0).result()
+            number += 1
+            waiting.append(executor.submit(self.sampler.draw_batch, number + BATCHES_AHEAD - 1))
+
+    def _learn_batch(self, batch: Batch, factor: float) -> float:
+        schedule, weights = self.job.schedule, self.job.loss
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_rate"] * factor
+        self.network.train()
+        images = normalise(torch.from_numpy(batch.images).to(self.device), self.job.normalisation)
+        labels, only = torch.from_numpy(batch.labels).to(self.device), torch.from_numpy(batch.only).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+            logits: Tensor = self.network(images)
+        loss = segmentation_loss(logits, labels, only, cross_entropy=weights.cross_entropy, dice=weights.dice)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {self.step}",
+                expected="a finite loss",
+                remedy="lower the learning rates, or set precision to 'float32'",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip_norm)
+        self.optimizer.step()
+        # A mean over all the past would remember the random start for too long.
+        update_average(self.average, self.network, min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
+        return value
+
+    def _validate(self, loss: float) -> None:
+        scores = validate(self.average, self.job, self.held_out, self.reader, self.legend)
+        mean = _weigh_scores(scores, self.job)
+        self._log(loss, mean, scores)
+        if mean > self.best:
+            self.best = mean
+            write_folder(self.output / "best", {WEIGHTS: self.average.state_dict()}, self._describe(mean, scores))
+
+    def _log(self, loss: float, mean: float, scores: Mapping[str, Score]) -> None:
+        row: dict[str, object] = {"step": self.step, "minutes": round(self.seconds / 60, 2), "loss": round(loss, 5)}
+        row["mean_iou"] = round(mean, 5)
+        for source, score in scores.items():
+            row |= {f"{source}: {name}": round(iou, 5) for name, iou in score.iou.items()}
+        LOG.info("validation: %s", row)
+        path = self.output / "log.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(row)
+            writer.writerow(row.values())
+
+    def _describe(self, mean: float, scores: Mapping[str, Score]) -> dict[str, Any]:
+        job = self.job
+        return {
+            "network": dataclasses.asdict(self.spec),
+            "normalisation": dataclasses.asdict(job.normalisation),
+            "legend": dataclasses.asdict(self.legend),
+            "ground_resolution_m": job.ground_resolution_m,
+            "metrics": {
+                "step": self.step,
+                "mean_iou": mean,
+                "sources": {n: {"mean_iou": s.mean_iou, "iou": s.iou} for n, s in scores.items()},
+            },
+            "sources": {
+                "train": self._list_images("train"),
+                "validation": self._list_images("validation"),
+            },
+            "skipped": [*self.skipped, *self.sampler.skipped],
+            "seed": job.seed,
+            "command": shlex.join(["geoseg", "train", *sys.argv[1:]]),
+        }
+
+    def _list_images(self, use: str) -> dict[str, list[str]]:
+        listed: dict[str, list[str]] = {}
+        for scene in self.train_scenes if use == "train" else self.held_out:
+            listed.setdefault(scene.source.name, []).append(scene.image.relative_to(self.job.root).as_posix())
+        return listed
+
+    def _save_progress(self) -> None:
+        state = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        write_progress(self.output / "last", self.network, self.average, self.optimizer, state)
+
+    def _resume(self) -> None:
+        state = read_progress(self.output / "last", self.network, self.average, self.optimizer)
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        LOG.info("going on at step %d", self.step)
+
+
+def _weigh_scores(scores: Mapping[str, Score], job: TrainingJob) -> float:
+    """Mean of the sources' mean IoU, weighted by the sources' weights."""
+    weights = {s.name: s.weight for s in job.source if s.name in scores}
+    total = sum(weights.values())
+    return sum(scores[n].mean_iou * w for n, w in weights.items()) / total if total else 0.0
