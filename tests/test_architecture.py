@@ -21,6 +21,7 @@ RANKS = [
     {"run"},
     {"console"},
     {"cli", "__init__"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

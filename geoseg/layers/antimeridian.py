@@ -54,9 +54,10 @@ def cut_polygon(rings: list[NDArray[np.float64]], *, is_geographic: bool) -> sha
     parts = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
         world = shapely.box(-180.0 + 360.0 * turn, -90.0, 180.0 + 360.0 * turn, 90.0)
-        part = _shift(shapely.intersection(polygon, world), -360.0 * turn)
-        parts += [p for p in shapely.get_parts(part) if isinstance(p, shapely.Polygon)]
-    return shapely.MultiPolygon(parts)
+        parts.append(_shift(shapely.intersection(polygon, world), -360.0 * turn))
+    # Parts of a ring round a pole meet where it was opened.
+    whole = shapely.get_parts(shapely.union_all(parts))
+    return shapely.MultiPolygon([part for part in whole if isinstance(part, shapely.Polygon)])
 
 
 def _unwrap_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:

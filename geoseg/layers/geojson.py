@@ -202,7 +202,7 @@ def _encode_features(
     heads: tuple[Bytes, IntArray],
     numbers: IntArray,
 ) -> int:
-    """Write all features of a batch into `out` and give the number of bytes; `numbers` are head and fixed-point values."""
+    """Write all features of a batch into `out` and give the number of bytes; `numbers`: head and values."""
     rings, parts, features = offsets
     head_bytes, head_offsets = heads
     at = 0

@@ -49,11 +49,8 @@ def render_overlay(
         OutputError: the picture cannot be written.
     """
     colors, grid = _read_image(str(image), max_px)
-    ids = (
-        _burn_layer(Path(classes), grid, legend)
-        if is_layer_path(classes)
-        else _read_classes(str(classes), grid, legend)
-    )
+    read = _burn_layer if is_layer_path(classes) else _read_classes
+    ids = read(Path(classes), grid, legend)
     picture = draw_overlay(colors, ids, legend, pixel_m=grid.ground_resolution_m()[1])
     with replace_file(Path(output)) as part:
         Image.fromarray(picture).save(part, format="PNG", optimize=True)
@@ -106,15 +103,15 @@ def _read_image(path: str, max_px: int) -> tuple[NDArray[np.uint8], GeoGrid]:
 
 def _stretch(values: np.ma.MaskedArray[Any, Any]) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
-        return values.filled(0)
+        return np.asarray(values.filled(0), np.uint8)
     known = np.ma.masked_invalid(values.astype(np.float32))
     if known.count() == 0:
         return np.zeros(values.shape, np.uint8)
     low, high = np.percentile(known.compressed(), (2, 98))
-    return (np.clip((known - low) / max(high - low, 1e-9), 0, 1) * 255).filled(0).astype(np.uint8)
+    return np.asarray((np.clip((known - low) / max(high - low, 1e-9), 0, 1) * 255).filled(0), np.uint8)
 
 
-def _read_classes(path: str, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.uint8]:
+def _read_classes(path: Path, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.uint8]:
     target = {"crs": grid.crs, "transform": grid.transform, "height": grid.rows, "width": grid.cols}
     try:
         with (
@@ -125,15 +122,13 @@ def _read_classes(path: str, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.u
             classes: NDArray[np.uint8] = aligned.read(1)
             return classes
     except GDAL_FAULTS as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(str(path), error) from error
 
 
 def _burn_layer(path: Path, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.uint8]:
     frame = open_layer(path)
     if "class_id" not in frame:
-        raise InputError(
-            f"{path} has no column class_id", expected="a layer that geoseg wrote", remedy="check the path"
-        )
+        raise InputError(f"{path} has no column class_id", expected="a layer of geoseg", remedy="check the path")
     frame = frame.to_crs(grid.crs)
     shapes = [(g, int(i)) for g, i in zip(frame.geometry, frame["class_id"], strict=True) if g and not g.is_empty]
     classes = np.full((grid.rows, grid.cols), legend.nodata, np.uint8)

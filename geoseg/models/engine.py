@@ -111,7 +111,9 @@ def open_engine(package: ModelPackage, geometry: PatchGeometry, *, device: Devic
 
         return TorchEngine(package, geometry, device="cuda")
     if device == "cuda":
-        raise OptionError("no CUDA device that torch can use", expected="an NVIDIA GPU and its driver", remedy="use cpu")
+        raise OptionError(
+            "no CUDA device that torch can use", expected="an NVIDIA GPU and its driver", remedy="use cpu"
+        )
     from geoseg.models.onnx_engine import OnnxEngine  # noqa: PLC0415 (not needed beside CUDA)
 
     return OnnxEngine(package, geometry)
@@ -138,4 +140,6 @@ def check_images(images: NDArray[np.uint8], bands: int, geometry: PatchGeometry)
     """
     wanted = (bands, geometry.patch_px, geometry.patch_px)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted:
-        raise OptionError(f"images of {images.dtype} {images.shape}", expected=f"uint8 (N, {', '.join(map(str, wanted))})")
+        raise OptionError(
+            f"images of {images.dtype} {images.shape}", expected=f"uint8 (N, {', '.join(map(str, wanted))})"
+        )

@@ -164,7 +164,7 @@ class _Fields:
         self._table, self._where = dict(table), where
 
     # Any: the check decides what the value is, which the type system cannot see.
-    def take(self, key: str, check: Callable[[object], bool], expected: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def take(self, key: str, check: Callable[[object], bool], expected: str):  # type: ignore[no-untyped-def]
         if key not in self._table:
             raise ModelError(f"{self._where}: no field {key!r}", expected=expected, remedy=REMEDY)
         value = self._table.pop(key)
@@ -183,7 +183,9 @@ class _Fields:
     def refuse_rest(self) -> None:
         if self._table:
             raise ModelError(
-                f"{self._where}: unknown field {min(self._table)[:60]!r}", expected=f"the fields of {FORMAT}", remedy=REMEDY
+                f"{self._where}: unknown field {min(self._table)[:60]!r}",
+                expected=f"the fields of {FORMAT}",
+                remedy=REMEDY,
             )
 
 
@@ -211,7 +213,9 @@ def _refuse_constant(name: str) -> None:
 
 
 def _take_texts(fields: _Fields, key: str) -> tuple[str, ...]:
-    values = fields.take(key, lambda v: isinstance(v, list) and 1 <= len(v) <= 64 and all(map(_is_text, v)), "1 to 64 texts")
+    values = fields.take(
+        key, lambda v: isinstance(v, list) and 1 <= len(v) <= 64 and all(map(_is_text, v)), "1 to 64 texts"
+    )
     return tuple(values)
 
 
@@ -230,7 +234,7 @@ def _take_legend(fields: _Fields) -> ClassLegend:
         one = table.inner(f"class {index}", row)
         classes.append(
             LegendClass(
-                id=one.take("id", lambda v, i=index: type(v) is int and v == i, f"{index}, the network's output"),
+                id=one.take("id", _equals(index), f"{index}, the network's output"),
                 name=one.take("name", _is_text, "text"),
                 color=tuple(one.take("color", _is_color, "red, green, blue, each 0 to 255")),
                 kind=one.take("kind", lambda v: v in get_args(GeometryKind), ", ".join(get_args(GeometryKind))),
@@ -247,8 +251,10 @@ def _take_files(fields: _Fields) -> tuple[PackageFile, ...]:
     files = []
     for name, limit in FILE_LIMITS.items():
         one = fields.inner(name, table[name])
-        digest = one.take("sha256", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)), "64 hex digits")
-        size = one.take("size_bytes", lambda v, top=limit: type(v) is int and 0 < v <= top, f"1 to {limit} bytes")
+        digest = one.take(
+            "sha256", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)), "64 hex digits"
+        )
+        size = one.take("size_bytes", _is_count_up_to(limit), f"1 to {limit} bytes")
         one.refuse_rest()
         files.append(PackageFile(name, digest, size))
     return tuple(files)
@@ -268,6 +274,14 @@ def _is_number(value: object) -> bool:
 
 def _between(low: float, high: float) -> Callable[[object], bool]:
     return lambda value: _is_number(value) and low <= value <= high  # type: ignore[operator]
+
+
+def _equals(number: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and value == number
+
+
+def _is_count_up_to(limit: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and 0 < value <= limit
 
 
 def _is_aligned(value: object) -> bool:

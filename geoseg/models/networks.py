@@ -50,8 +50,9 @@ class NetworkSpec:
 def build_network(spec: NetworkSpec) -> nn.Module:
     """A network with random weights: normalised float32 (N, bands, H, W) -> logits float32 (N, classes, H, W).
 
-    H and W are multiples of `STRIDE_PX`. The network is local: no global pooling, no attention, no group
-    normalisation, so in evaluation mode a logit depends on a bounded neighbourhood only.
+    H and W are multiples of `STRIDE_PX`. The architectures are local, without global pooling and group
+    normalisation; with an encoder that is local too, such as "mobilenet_v2" or "resnet34" (none with
+    squeeze-and-excitation), a logit depends in evaluation mode on a bounded neighbourhood only.
 
     Raises:
         OptionError: the architecture or encoder is unknown, or the numbers do not fit them.
@@ -61,6 +62,8 @@ def build_network(spec: NetworkSpec) -> nn.Module:
             f"unknown architecture {spec.architecture!r}",
             expected=f"one of {', '.join(sorted(_ARCHITECTURES))} (those without global pooling)",
         )
+    if spec.architecture == "Linknet" and spec.decoder_channels:
+        raise OptionError("decoder_channels given to Linknet", expected="none: its stages follow the encoder's")
     options: dict[str, object] = {}
     if spec.decoder_channels:
         options["decoder_channels"] = list(spec.decoder_channels)

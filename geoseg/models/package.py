@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from geoseg.errors import ModelError, OutputError
+from geoseg.files import replace_file
 from geoseg.models.manifest import (
     FILE_LIMITS,
     MANIFEST,
@@ -18,7 +18,6 @@ from geoseg.models.manifest import (
     ModelPackage,
     PackageFile,
     format_manifest,
-    is_package_name,
     parse_manifest,
 )
 from geoseg.models.weights import read_weights_header
@@ -71,9 +70,8 @@ def write_package(package: ModelPackage, *, card: str) -> ModelPackage:
         files = tuple(_measure_file(package.path, name, limit) for name, limit in FILE_LIMITS.items())
         text = format_manifest(replace(package, files=files)).encode()
         parse_manifest(text, package.path)
-        draft = package.path / f".{MANIFEST}.{os.getpid()}"
-        draft.write_bytes(text)
-        draft.replace(package.path / MANIFEST)
+        with replace_file(package.path / MANIFEST) as draft:
+            draft.write_bytes(text)
     except OSError as error:
         raise OutputError(f"{package.path}: {error}", expected="a writable directory") from error
     except (TypeError, ValueError) as error:

@@ -22,11 +22,6 @@ class Taps:
     starts: NDArray[np.int64]
     weights: NDArray[np.float32]
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether it only cuts the core out."""
-        return self.weights.shape[1] == 1
-
     def to_matrix(self, patch_px: int) -> NDArray[np.float32]:
         """The same as a matrix, float32 (n, patch_px)."""
         matrix = np.zeros((len(self.starts), patch_px), np.float32)
@@ -74,50 +69,36 @@ def classify_core(
     Returns:
         Class ids, uint8 (rows, cols), and rint(255 * largest probability), alike.
     """
-    if cols.is_identity:
-        first = int(cols.starts[0])
-        across = probabilities[:, :, first : first + len(cols.starts)]
-    else:
-        across = _resample_cols(probabilities, cols.starts, cols.weights)
-    return _classify_rows(across, rows.starts, rows.weights)
+    return _classify_core(probabilities, rows.starts, rows.weights, cols.starts, cols.weights)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _resample_cols(
-    probabilities: NDArray[np.float32], starts: NDArray[np.int64], weights: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    classes, rows, _ = probabilities.shape
-    count, taps = weights.shape
-    out = np.empty((classes, rows, count), np.float32)
-    for c in range(classes):
-        for r in range(rows):
-            line = probabilities[c, r]
-            for i in range(count):
-                total = np.float32(0)
-                for k in range(taps):
-                    total += weights[i, k] * line[starts[i] + k]
-                out[c, r, i] = total
-    return out
-
-
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _classify_rows(
-    across: NDArray[np.float32], starts: NDArray[np.int64], weights: NDArray[np.float32]
+@njit(nogil=True, cache=True)
+def _classify_core(
+    probabilities: NDArray[np.float32],
+    row_starts: NDArray[np.int64],
+    row_weights: NDArray[np.float32],
+    col_starts: NDArray[np.int64],
+    col_weights: NDArray[np.float32],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    count, taps = weights.shape
-    cols = across.shape[2]
-    classes = np.empty((count, cols), np.uint8)
-    confidence = np.empty((count, cols), np.uint8)
+    rows, row_taps = row_weights.shape
+    cols = len(col_starts)
+    classes = np.zeros((rows, cols), np.uint8)
+    confidence = np.empty((rows, cols), np.uint8)
+    # The patch's rows that an output row needs, resampled across; its successor needs most of them again.
+    lines = np.empty((row_taps, len(probabilities), cols), np.float32)
+    held = np.full(row_taps, -1, np.int64)
     best = np.empty(cols, np.float32)
     value = np.empty(cols, np.float32)
-    for i in range(count):
+    for i in range(rows):
+        for row in range(row_starts[i], row_starts[i] + row_taps):
+            if held[row % row_taps] != row:
+                held[row % row_taps] = row
+                _resample_line(probabilities[:, row], col_starts, col_weights, lines[row % row_taps])
         best[:] = 0
-        classes[i] = 0
-        for c in range(across.shape[0]):
+        for c in range(len(probabilities)):
             value[:] = 0
-            for k in range(taps):
-                weight = weights[i, k]
-                line = across[c, starts[i] + k]
+            for k in range(row_taps):
+                weight, line = row_weights[i, k], lines[(row_starts[i] + k) % row_taps, c]
                 for j in range(cols):
                     value[j] += weight * line[j]
             for j in range(cols):
@@ -127,3 +108,16 @@ def _classify_rows(
         for j in range(cols):
             confidence[i, j] = np.uint8(min(np.float32(255), np.rint(np.float32(255) * best[j])))
     return classes, confidence
+
+
+@njit(nogil=True, cache=True)
+def _resample_line(
+    line: NDArray[np.float32], starts: NDArray[np.int64], weights: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    count, taps = weights.shape
+    for c in range(len(line)):
+        for i in range(count):
+            total = np.float32(0)
+            for k in range(taps):
+                total += weights[i, k] * line[c, starts[i] + k]
+            out[c, i] = total

@@ -25,6 +25,7 @@ def measure_polygons(geometries: NDArray[np.object_], grid: GeoGrid) -> tuple[Fl
 
     An edge is the shortest line on the WGS 84 ellipsoid between its ends; edges may cross the antimeridian and rings
     may go round a pole. The area is that of the outer ring less that of its holes, the perimeter that of all rings.
+    Both are right to 1e-6 for edges up to 100 km, except within 100 m of a pole.
 
     Args:
         geometries: (n,) shapely Polygons in the CRS of `grid`.

@@ -10,6 +10,8 @@ belong together when they share a side. Around a grid vertex the quadrants and t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from geoseg.polygons.kernel import kernel
@@ -19,10 +21,28 @@ ROW, COL, NEXT, COMPONENT = 0, 1, 2, 3
 BREAK = 2
 
 
+class Runs(NamedTuple):
+    """The runs of a tile in reading order, n in all.
+
+    Args:
+        starts: (n,) int32, first columns.
+        class_id: (n,) uint8.
+        confidence_sum: (n,) int64.
+        row_offsets: (rows + 1,) int64, which runs are a row's.
+        cols: columns of the tile.
+    """
+
+    starts: Int32
+    class_id: Uint8
+    confidence_sum: Int64
+    row_offsets: Int64
+    cols: int
+
+
 @kernel
 def count_runs(classes: Uint8) -> int:
     """The number of runs of a (rows, cols) uint8 class raster."""
-    count = classes.shape[0]
+    count: int = classes.shape[0]
     for r in range(classes.shape[0]):
         row = classes[r]
         for c in range(1, len(row)):
@@ -34,8 +54,8 @@ def count_runs(classes: Uint8) -> int:
 # The slot after the last run is written again and again and only kept when the class has changed: no branch.
 # The confidence of a run is summed in a loop of its own, which the compiler turns into vector instructions.
 @kernel
-def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> tuple[Int32, Uint8, Int64, Int64]:
-    """First columns, classes and confidence sums of the runs, and the offsets of the rows into them.
+def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
+    """Cut a class raster into runs.
 
     Args:
         classes: (rows, cols) uint8.
@@ -67,7 +87,7 @@ def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> tuple[Int32, U
                     total += confidence[r, c]
                 confidence_sum[k] = total
     row_offsets[rows] = n
-    return starts[:count], run_class, confidence_sum, row_offsets
+    return Runs(starts[:count], run_class, confidence_sum, row_offsets, cols)
 
 
 @kernel
@@ -83,10 +103,9 @@ def find_root(parent: Int32, k: int) -> int:
 # So a root is the component's first run in reading order, and its start the corner by which polygons are ordered.
 # Numbering roots in order therefore orders components by that corner; skipped classes get -1.
 @kernel
-def label_runs(
-    starts: Int32, run_class: Uint8, row_offsets: Int64, skipped: Uint8, cols: int
-) -> tuple[Int32, int]:
+def label_runs(runs: Runs, skipped: Uint8) -> tuple[Int32, int]:
     """The component of every run (-1 where its class is skipped) and the number of components."""
+    starts, run_class, _, row_offsets, cols = runs
     count = len(starts)
     parent = np.arange(count).astype(np.int32)
     for r in range(1, len(row_offsets) - 1):
@@ -117,16 +136,9 @@ def label_runs(
 
 # Sums travel from runs to components; a component is open when one of its pixels lies on the tile's border.
 @kernel
-def sum_components(
-    starts: Int32,
-    run_class: Uint8,
-    run_confidence: Int64,
-    row_offsets: Int64,
-    component: Int32,
-    components: int,
-    cols: int,
-) -> tuple[Uint8, Int64, Int64, Uint8]:
+def sum_components(runs: Runs, component: Int32, components: int) -> tuple[Uint8, Int64, Int64, Uint8]:
     """Class, pixels, confidence sum and whether it is open (1) or closed (0) of every component."""
+    starts, run_class, run_confidence, row_offsets, cols = runs
     class_id = np.empty(components, np.uint8)
     pixels = np.zeros(components, np.int64)
     confidence_sum = np.zeros(components, np.int64)
@@ -153,14 +165,8 @@ def sum_components(
 # Where four edges meet and opposite quadrants are one component, both turn left instead: rings stay simple. Whether
 # two open components will become one is not known yet; their corners there are deferred.
 @kernel
-def link_corners(
-    starts: Int32,
-    run_class: Uint8,
-    row_offsets: Int64,
-    component: Int32,
-    is_open: Uint8,
-    origin: tuple[int, int],
-    cols: int,
+def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand a dozen arrays around
+    runs: Runs, component: Int32, is_open: Uint8, origin: tuple[int, int]
 ) -> tuple[Int32, Int32, Int32]:
     """The corners of all components, each linked to the next one of its ring.
 
@@ -171,6 +177,7 @@ def link_corners(
         nodes (n, 4) int32: global row, global col, next node or -1, component; the deferred corners, ascending; the
         position of each one's opposite among them.
     """
+    starts, run_class, _, row_offsets, cols = runs
     rows = len(row_offsets) - 1
     bottom, left, right, ports = 2 * cols, 4 * cols, 4 * cols + 2 * rows, 4 * cols + 4 * rows
     nodes = np.empty((ports + 4 * (len(starts) - rows), 4), np.int32)
@@ -265,7 +272,7 @@ def link_corners(
 # What then has not been visited lies on rings; as corners come in reading order, the first unvisited one is its
 # ring's topmost, leftmost corner.
 @kernel
-def collect_chains(
+def collect_chains(  # noqa: PLR0912, PLR0915 - as above
     nodes: Int32, ports: int, deferred: Int32, opposite: Int32
 ) -> tuple[Int32, Int64, Int32, Int32, Int32, Int32, int]:
     """The open chains, then the rings, as one ragged array.

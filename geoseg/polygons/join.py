@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.grid import Window
-from geoseg.polygons.rings import Int32, Int64, PolygonBatch, expand_slices, gather_slices, pack_keys
+from geoseg.polygons.rings import Int32, PolygonBatch, gather_slices, pack_keys
 from geoseg.polygons.seams import (
     CHAIN,
     CHAINS,
@@ -17,6 +17,8 @@ from geoseg.polygons.seams import (
     FRONT,
     SIDE,
     VERTICES,
+    Fronts,
+    OpenState,
     Records,
     close_components,
     compact_state,
@@ -40,16 +42,12 @@ class TileJoiner:
 
     def __init__(self, grid_shape: tuple[int, int]) -> None:
         self.grid_shape = grid_shape
-        self._components: Records = np.empty(0, COMPONENT)
-        self._chains: Records = np.empty(0, CHAIN)
-        self._coords: Int32 = np.empty((0, 2), np.int32)
-        self._counts = np.zeros(3, np.int64)
-        self._live = np.zeros(3, np.int64)
-        self._front: Records = np.full(grid_shape[1] + 1, -1, np.int32).view(np.int32)
+        self._state = OpenState(
+            np.empty(0, COMPONENT), np.empty(0, CHAIN), np.empty((0, 2), np.int32), np.zeros(3, np.int64)
+        )
+        self._live = np.zeros(3, np.int64)  # of components: how many the last compaction left
+        self._fronts = Fronts(_no_front(grid_shape[1] + 1, FRONT), _no_front(1, SIDE))
         self._band = Window(0, 0, 0, 0)
-        self._side: Records = _no_front(0, SIDE)
-        self._front = _no_front(grid_shape[1] + 1, FRONT)
-        self._corner = -1
 
     @property
     def open_vertices(self) -> int:
@@ -59,8 +57,7 @@ class TileJoiner:
     @property
     def nbytes(self) -> int:
         """Memory of the open state in bytes."""
-        arrays = (self._components, self._chains, self._coords, self._front, self._side)
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in (*self._state, *self._fronts))
 
     def add(self, trace: TileTrace) -> PolygonBatch:
         """Link the next tile and return, ordered by key, what is finished by it.
@@ -99,8 +96,7 @@ class TileJoiner:
         if row < self._band.row_stop:
             raise InputError(f"a tile in row {row} after {self._band}", expected="tiles in row-major order")
         self._band = Window(row, 0, rows, 0)
-        self._side = _no_front(rows, SIDE)
-        self._corner = -1
+        self._fronts = Fronts(self._fronts.front, _no_front(rows + 1, SIDE))
 
     def _end_band(self) -> PolygonBatch:
         return PolygonBatch.empty() if self._band.is_empty else self._skip_cols(self.grid_shape[1] + 1)
@@ -129,23 +125,21 @@ class TileJoiner:
             trace.chain_offsets,
             trace.chain_coords,
         )
-        state = (self._components, self._chains, self._coords, self._counts)
-        before = self._counts.copy()
-        base, chain_base = import_tile(*state, sums, trace.border_component, links, window.shape)
+        state = self._state
+        before = state.counts.copy()
+        base, chain_base = import_tile(state, sums, links, trace.border_component, window.cols)
         border = np.where(trace.border_component >= 0, trace.border_component + np.int32(base), np.int32(-1))
         ports = np.where(trace.port_chain >= 0, trace.port_chain + np.int32(chain_base), np.int32(-1))
-        corner = int(self._front["component"][window.col_stop - 1])
         place = (window.row, window.col, window.rows, window.cols)
-        done = sew_tile(*state, self._front, self._side, self._corner, border, ports, place)
-        self._corner = corner
+        done = sew_tile(state, self._fronts, border, ports, place)
         self._band = Window(self._band.row, 0, self._band.rows, window.col_stop)
-        self._live += self._counts - before
+        self._live[CHAINS:] += (state.counts - before)[CHAINS:]
         return self._close(done) if len(done) else PolygonBatch.empty()
 
     def _close(self, done: Int32) -> PolygonBatch:
-        coords, offsets, owner, freed = close_components(self._components, self._chains, self._coords, done)
+        coords, offsets, owner, freed = close_components(self._state, done)
         self._live -= freed
-        sums = self._components[done]
+        sums = self._state.components[done]
         keys = pack_keys(coords[offsets[:-1]])
         first = np.full(len(done), np.iinfo(np.int64).max)
         np.minimum.at(first, owner, keys)
@@ -164,17 +158,18 @@ class TileJoiner:
         )
 
     def _reserve(self, trace: TileTrace) -> None:
+        components, chains, coords, counts = self._state
         # Compacting when half is garbage costs each record a constant number of moves in all.
-        if (self._counts > 2 * self._live + MIN_GARBAGE).any():
-            corner = self._front[:1].copy()
-            compact_state(self._components, self._chains, self._coords, self._counts, self._front, self._side)
-            self._live[:] = self._counts
-        perimeter = 4 * (trace.window.rows + trace.window.cols)
-        needed = self._counts + (len(trace.open_class), len(trace.chain_component), len(trace.chain_coords))
-        needed[CHAINS:] += perimeter
-        self._components = _grow(self._components, needed[COMPONENTS])
-        self._chains = _grow(self._chains, needed[CHAINS])
-        self._coords = _grow(self._coords, needed[VERTICES])
+        if (counts > 2 * self._live + MIN_GARBAGE).any():
+            compact_state(self._state, self._fronts)
+            self._live[:] = counts
+        corners = 4 * (trace.window.rows + trace.window.cols)
+        self._state = OpenState(
+            _grow(components, counts[COMPONENTS] + len(trace.open_class)),
+            _grow(chains, counts[CHAINS] + len(trace.chain_component) + corners),
+            _grow(coords, counts[VERTICES] + len(trace.chain_coords) + corners),
+            counts,
+        )
 
 
 def join_tiles(traces: Iterable[TileTrace]) -> Iterator[PolygonBatch]:
@@ -199,3 +194,18 @@ def join_tiles(traces: Iterable[TileTrace]) -> Iterator[PolygonBatch]:
         batch = joiner.finish()
         if len(batch):
             yield batch
+
+
+def _no_front(length: int, dtype: np.dtype[np.void]) -> Records:
+    front: Records = np.empty(length, dtype)
+    for name in dtype.names or ():
+        front[name] = -1
+    return front
+
+
+def _grow(array: Records, needed: int) -> Records:
+    if needed <= len(array):
+        return array
+    grown = np.empty((max(needed, 2 * len(array)), *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown

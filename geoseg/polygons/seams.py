@@ -2,13 +2,13 @@
 
 Every grid vertex on a seam belongs to the tile of its south-east pixel: when that tile arrives, all four pixels around
 the vertex are known. Quadrants and edges are numbered as in `corners`. Chains that wait for a tile hang on two fronts:
-for each column the last pixel above and the chains along the edge at its left side (`front`), for each row of the
-current band the pixel left of the tile and the chains along the edge at its upper side (`side`).
+for each column the pixel above the tile and the chains along the edge at its left side (`front`); for each vertex on
+the tile's left side the pixel north-west of it and the chains along the edge that leads to it (`side`).
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,32 @@ CHAIN = np.dtype(
         ("length", np.int64),
     ]
 )
-FRONT = np.dtype([("component", np.int32), ("down", np.int32), ("up", np.int32)])
-SIDE = np.dtype([("component", np.int32), ("east", np.int32), ("west", np.int32)])
+FRONT = np.dtype([("component", np.int64), ("down", np.int64), ("up", np.int64)])
+SIDE = np.dtype([("component", np.int64), ("east", np.int64), ("west", np.int64)])
 COMPONENTS, CHAINS, VERTICES = 0, 1, 2
+
+
+class OpenState(NamedTuple):
+    """What is open: growing arrays, of which the first `counts` records are in use.
+
+    Args:
+        components: COMPONENT records; a forest, the roots of which are components.
+        chains: CHAIN records.
+        coords: (vertices, 2) int32, of the chains one after the other.
+        counts: (3,) int64, records in use.
+    """
+
+    components: Records
+    chains: Records
+    coords: Int32
+    counts: Int64
+
+
+class Fronts(NamedTuple):
+    """Where the next tile will be linked: (raster cols + 1,) FRONT records and (band rows + 1,) SIDE records."""
+
+    front: Records
+    side: Records
 
 
 @kernel
@@ -56,8 +79,17 @@ def find_component(components: Records, k: int) -> int:
 
 
 @kernel
-def append_chains(components: Records, chains: Records, root: int, head: int, tail: int) -> None:
+def is_edge(components: Records, one: int, two: int) -> bool:
+    """Whether a boundary runs between pixels of two root components (-1: none)."""
+    if one == two:
+        return False
+    return one < 0 or two < 0 or components[one].class_id != components[two].class_id
+
+
+@kernel
+def append_chains(state: OpenState, root: int, head: int, tail: int) -> None:
     """Put the list of chains from `head` to `tail` (-1: none) behind those of a component."""
+    components, chains, _, _ = state
     if head < 0:
         return
     if components[root].head < 0:
@@ -68,8 +100,9 @@ def append_chains(components: Records, chains: Records, root: int, head: int, ta
 
 
 @kernel
-def unite_components(components: Records, chains: Records, one: int, two: int) -> None:
+def unite_components(state: OpenState, one: int, two: int) -> None:
     """Make two components one if both exist and have the same class; sums add up."""
+    components = state.components
     one, two = find_component(components, one), find_component(components, two)
     if one == two or one < 0 or two < 0 or components[one].class_id != components[two].class_id:
         return
@@ -79,13 +112,14 @@ def unite_components(components: Records, chains: Records, one: int, two: int) -
     components[one].contacts += components[two].contacts
     components[one].pixels += components[two].pixels
     components[one].confidence_sum += components[two].confidence_sum
-    append_chains(components, chains, one, components[two].head, components[two].tail)
+    append_chains(state, one, components[two].head, components[two].tail)
 
 
 @kernel
-def add_chain(components: Records, chains: Records, counts: Int64, owner: int, length: int) -> int:
+def add_chain(state: OpenState, owner: int, length: int) -> int:
     """A new open chain of a component whose vertices are the next `length` ones of the pool."""
-    chain = counts[CHAINS]
+    _, chains, _, counts = state
+    chain: int = counts[CHAINS]
     counts[CHAINS] += 1
     chains[chain].next = -1
     chains[chain].component = owner
@@ -94,7 +128,7 @@ def add_chain(components: Records, chains: Records, counts: Int64, owner: int, l
     chains[chain].start = counts[VERTICES]
     chains[chain].length = length
     counts[VERTICES] += length
-    append_chains(components, chains, owner, chain, chain)
+    append_chains(state, owner, chain, chain)
     return chain
 
 
@@ -103,19 +137,16 @@ def add_chain(components: Records, chains: Records, counts: Int64, owner: int, l
 # When a component has no contact left, every vertex around its pixels has been resolved: it is finished.
 @kernel
 def import_tile(
-    components: Records,
-    chains: Records,
-    coords: Int32,
-    counts: Int64,
+    state: OpenState,
     sums: tuple[Uint8, Int64, Int64],
-    border: Int32,
     links: tuple[Int32, Int32, Int32, Int64, Int32],
-    shape: tuple[int, int],
+    border: Int32,
+    cols: int,
 ) -> tuple[int, int]:
     """Take over a tile's open components and chains; returns the numbers of the first ones."""
+    components, chains, coords, counts = state
     class_id, pixels, confidence_sum = sums
     chain_component, chain_next, chain_twin, chain_offsets, chain_coords = links
-    rows, cols = shape
     base, chain_base = counts[COMPONENTS], counts[CHAINS]
     for k in range(len(class_id)):
         component = components[base + k]
@@ -138,7 +169,7 @@ def import_tile(
         coords[pool + k, 0], coords[pool + k, 1] = chain_coords[k, 0], chain_coords[k, 1]
     for k in range(len(chain_component)):
         length = chain_offsets[k + 1] - chain_offsets[k]
-        chain = add_chain(components, chains, counts, base + chain_component[k], length)
+        chain = add_chain(state, base + chain_component[k], length)
         if chain_next[k] >= 0:
             chains[chain].next = chain_base + chain_next[k]
         if chain_twin[k] >= 0:
@@ -150,11 +181,8 @@ def import_tile(
 # Every corner becomes a chain of one vertex. Corners of one class that face each other become twins;
 # whether they are corners of one component is decided when it is finished.
 @kernel
-def link_vertex(
-    components: Records,
-    chains: Records,
-    coords: Int32,
-    counts: Int64,
+def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
+    state: OpenState,
     vertex: tuple[int, int],
     quadrants: tuple[int, int, int, int],
     waiting: tuple[int, int, int, int],
@@ -162,15 +190,16 @@ def link_vertex(
     """Link the boundaries that meet in a seam vertex; returns what waits beyond it: (down, up, east, west).
 
     Args:
-        components, chains, coords, counts: the open state.
+        state: what is open; corners are added.
         vertex: (row, col) of the pixel corner.
         quadrants: root components of the NW, NE, SE, SW pixel, -1 where there is none.
         waiting: chains that wait on the north edge (down, up) and on the west edge (east, west).
     """
+    components, chains, coords, counts = state
     edges = 0
     for i in range(4):
-        one, two = quadrants[(i + 3) & 3], quadrants[i]
-        if one != two and (one < 0 or two < 0 or components[one].class_id != components[two].class_id):
+        one, two = quadrants[i], quadrants[(i + 1) & 3]
+        if is_edge(components, one, two):
             edges |= 1 << i
     down, up, east, west = waiting
     n_in, n_out, w_in, w_out = waiting
@@ -185,7 +214,7 @@ def link_vertex(
                 continue
             out = (i + 1) & 3
         coords[counts[VERTICES], 0], coords[counts[VERTICES], 1] = vertex
-        chain = add_chain(components, chains, counts, owner, 1)
+        chain = add_chain(state, owner, 1)
         if i == 0:
             chains[n_in].next = chain
         elif i == 1:
@@ -206,7 +235,7 @@ def link_vertex(
             other = quadrants[i ^ 2]
             if other >= 0 and components[other].class_id == components[owner].class_id:
                 for earlier in range(first, chain):
-                    if chains[earlier].component == other and chains[earlier].twin < 0 and earlier != chain:
+                    if chains[earlier].component == other:
                         chains[earlier].twin = chain
                         chains[chain].twin = earlier
                         break
@@ -230,13 +259,8 @@ def resolve_contacts(components: Records, quadrants: tuple[int, int, int, int], 
 # At the end the tile's lower and right side become the fronts.
 @kernel
 def sew_tile(
-    components: Records,
-    chains: Records,
-    coords: Int32,
-    counts: Int64,
-    front: Records,
-    side: Records,
-    corner: int,
+    state: OpenState,
+    fronts: Fronts,
     border: Int32,
     ports: Int32,
     window: tuple[int, int, int, int],
@@ -244,10 +268,8 @@ def sew_tile(
     """Link a tile to its northern and western neighbours.
 
     Args:
-        components, chains, coords, counts: the open state.
-        front: (raster cols + 1,) FRONT; the tile's columns are replaced.
-        side: (tile rows,) SIDE, of the tile to the left; is replaced.
-        corner: component of the pixel north-west of the tile.
+        state: what is open, with the tile imported.
+        fronts: where the tile is linked; its lower and right side replace them.
         border: (2 w + 2 h,) int32, the tile's components as in `TileTrace`, in the open state's numbers.
         ports: (4 w + 4 h,) int32, the tile's chains as in `TileTrace`, in the open state's numbers.
         window: row, col, rows, cols of the tile.
@@ -255,28 +277,28 @@ def sew_tile(
     Returns:
         The components that are now finished.
     """
+    components, chains, _, _ = state
+    front, side = fronts
     row, col, rows, cols = window
     bottom, left, right = 2 * cols, 4 * cols, 4 * cols + 2 * rows
     done = np.empty(4 * (rows + cols) + 4, np.int32)
     n_done = 0
 
-    nw, sw = corner, side[0].component
+    nw, sw = side[0].component, side[1].component
     east, west = side[0].east, side[0].west
     for k in range(cols):
         at = front[col + k]
         ne, se = at.component, border[k]
-        unite_components(components, chains, ne, se)
-        unite_components(components, chains, sw, se)
+        unite_components(state, ne, se)
+        unite_components(state, sw, se)
         quadrants = (
             find_component(components, nw),
             find_component(components, ne),
             find_component(components, se),
             find_component(components, sw),
         )
-        waiting = (np.int64(at.down), np.int64(at.up), np.int64(east), np.int64(west))
-        down, up, east, west = link_vertex(
-            components, chains, coords, counts, (row, col + k), quadrants, waiting
-        )
+        waiting = (at.down, at.up, east, west)
+        down, up, east, west = link_vertex(state, (row, col + k), quadrants, waiting)
         at.down, at.up = down, up
         if k > 0 and is_edge(components, quadrants[3], quadrants[2]):
             if quadrants[3] >= 0:
@@ -285,23 +307,21 @@ def sew_tile(
                 chains[ports[2 * k + 1]].next = up
         n_done = resolve_contacts(components, quadrants, done, n_done)
         nw, sw = ne, se
-    next_corner_east, next_corner_west = east, west
+    side[0].east, side[0].west = east, west
 
-    nw, ne = side[0].component, border[2 * cols]
+    nw, ne = side[1].component, border[2 * cols]
     at = front[col]
     for k in range(1, rows):
-        sw, se = side[k].component, border[2 * cols + k]
-        unite_components(components, chains, sw, se)
+        sw, se = side[k + 1].component, border[2 * cols + k]
+        unite_components(state, sw, se)
         quadrants = (
             find_component(components, nw),
             find_component(components, ne),
             find_component(components, se),
             find_component(components, sw),
         )
-        waiting = (np.int64(at.down), np.int64(at.up), np.int64(side[k].east), np.int64(side[k].west))
-        down, up, east, west = link_vertex(
-            components, chains, coords, counts, (row + k, col), quadrants, waiting
-        )
+        waiting = (at.down, at.up, side[k].east, side[k].west)
+        down, up, east, west = link_vertex(state, (row + k, col), quadrants, waiting)
         at.down, at.up = down, up
         if is_edge(components, quadrants[1], quadrants[2]):
             if quadrants[2] >= 0:
@@ -311,39 +331,31 @@ def sew_tile(
         n_done = resolve_contacts(components, quadrants, done, n_done)
         nw, ne = sw, se
 
+    side[0].component = front[col + cols - 1].component
     for k in range(cols):
         front[col + k].component = border[cols + k]
         if k > 0:
             front[col + k].down = ports[bottom + 2 * k]
             front[col + k].up = ports[bottom + 2 * k + 1]
     for k in range(rows):
-        side[k].component = border[2 * cols + rows + k]
-        side[k].east = ports[right + 2 * k]
-        side[k].west = ports[right + 2 * k + 1]
-    side[0].east, side[0].west = next_corner_east, next_corner_west
+        side[k + 1].component = border[2 * cols + rows + k]
+        if k > 0:
+            side[k].east = ports[right + 2 * k]
+            side[k].west = ports[right + 2 * k + 1]
     return done[:n_done]
-
-
-@kernel
-def is_edge(components: Records, one: int, two: int) -> bool:
-    """Whether a boundary runs between pixels of two root components (-1: none)."""
-    if one == two:
-        return False
-    return one < 0 or two < 0 or components[one].class_id != components[two].class_id
 
 
 # Twins that turn out to be corners of one component exchange what follows them, so that its rings become simple;
 # the others are forgotten. Then the chains are followed from one to the next until the ring is closed, and the ring
 # is turned to begin with its topmost, leftmost corner.
 @kernel
-def close_components(
-    components: Records, chains: Records, coords: Int32, done: Int32
-) -> tuple[Int32, Int64, Int64, Int64]:
+def close_components(state: OpenState, done: Int32) -> tuple[Int32, Int64, Int64, Int64]:
     """The rings of the finished root components `done`; frees their chains.
 
     Returns:
         coords, ring offsets, the position in `done` of every ring's component, freed chains and vertices.
     """
+    components, chains, coords, _ = state
     freed = np.zeros(3, np.int64)
     for root in done:
         chain = components[root].head
@@ -394,10 +406,10 @@ def close_components(
 # What is finished or was united with another component leaves the arrays; the rest moves together in its order.
 # Whatever refers to it is renumbered; references to finished things become -1 and are never followed.
 @kernel
-def compact_state(
-    components: Records, chains: Records, coords: Int32, counts: Int64, front: Records, side: Records
-) -> None:
+def compact_state(state: OpenState, fronts: Fronts) -> None:
     """Remove finished components and their chains and vertices from the open state, in place."""
+    components, chains, coords, counts = state
+    front, side = fronts
     number = np.full(counts[COMPONENTS], -1, np.int32)
     n = 0
     for k in range(counts[COMPONENTS]):
@@ -451,6 +463,5 @@ def compact_state(
 @kernel
 def renumber(numbers: Int32, k: int) -> int:
     """The new number of `k`; -1 stays -1."""
-    if k < 0:
-        return -1
-    return numbers[k]
+    new: int = numbers[k] if k >= 0 else -1
+    return new

@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
 from geoseg.polygons.corners import (
+    Runs,
     collect_chains,
     count_runs,
     encode_runs,
@@ -107,7 +108,7 @@ class TileTrace:
             InputError: the bytes are not a trace.
         """
         try:
-            arrays = load(content)
+            arrays = {name: array.copy() for name, array in load(content).items()}
             place = [int(value) for value in arrays.pop("place")]
             finished = {name: arrays.pop(f"finished.{name}") for name in PolygonBatch.__dataclass_fields__}
             return cls(Window(*place[:4]), (place[4], place[5]), PolygonBatch(**finished), **arrays)
@@ -155,20 +156,15 @@ def trace_tile(
     _check_tile(classes, confidence, window, grid_shape)
     skipped = np.zeros(256, np.uint8)
     skipped[list(skip)] = 1
-    cols = window.cols
     classes = np.ascontiguousarray(classes)
     confidence = np.zeros((0, 0), np.uint8) if confidence is None else np.ascontiguousarray(confidence)
 
-    starts, run_class, run_confidence, row_offsets = encode_runs(classes, confidence, count_runs(classes))
-    component, components = label_runs(starts, run_class, row_offsets, skipped, cols)
-    class_id, pixels, confidence_sum, is_open = sum_components(
-        starts, run_class, run_confidence, row_offsets, component, components, cols
-    )
-    nodes, deferred, opposite = link_corners(
-        starts, run_class, row_offsets, component, is_open, (window.row, window.col), cols
-    )
+    runs = encode_runs(classes, confidence, count_runs(classes))
+    component, components = label_runs(runs, skipped)
+    class_id, pixels, confidence_sum, is_open = sum_components(runs, component, components)
+    nodes, deferred, opposite = link_corners(runs, component, is_open, (window.row, window.col))
     coords, offsets, piece_component, following, twin, port_chain, heads = collect_chains(
-        nodes, 4 * (window.rows + cols), deferred, opposite
+        nodes, 4 * (window.rows + window.cols), deferred, opposite
     )
 
     # Numbers of open components start at 0 among the open ones; -1 stands for closed ones and for skipped pixels.
@@ -179,14 +175,16 @@ def trace_tile(
     chain_coords, chain_offsets = gather_slices(coords, offsets, chains)
     chain_numbers = np.arange(heads, len(chains), dtype=np.int32)
     closed = np.flatnonzero(is_open == 0)
+    polygon_number = np.cumsum(is_open == 0) - 1
+    ragged = _group_rings(coords, offsets, rings, owner=polygon_number[piece_component[rings]], polygons=len(closed))
     return TileTrace(
         window,
         grid_shape,
-        _group_rings(coords, offsets, rings, piece_component, (class_id, pixels, confidence_sum), closed),
+        PolygonBatch(class_id[closed], pixels[closed], confidence_sum[closed], *ragged),
         open_class=class_id[is_open == 1],
         open_pixels=pixels[is_open == 1],
         open_confidence_sum=confidence_sum[is_open == 1],
-        border_component=open_number[_list_border(starts, row_offsets, component, cols)],
+        border_component=open_number[_list_border(runs, component)],
         port_chain=port_chain,
         chain_component=open_number[piece_component[chains]],
         chain_next=np.concatenate([following, chain_numbers]),
@@ -197,29 +195,21 @@ def trace_tile(
 
 
 def _group_rings(
-    coords: Int32,
-    offsets: Int64,
-    rings: Int64,
-    piece_component: Int32,
-    sums: tuple[Uint8, Int64, Int64],
-    closed: Int64,
-) -> PolygonBatch:
+    coords: Int32, offsets: Int64, rings: Int64, *, owner: Int64, polygons: int
+) -> tuple[Int32, Int64, Int64]:
     # Rings are in reading order of their first corners: a stable sort leaves the outer ring first and holes in order.
-    owner = piece_component[rings]
     ring_coords, ring_offsets = gather_slices(coords, offsets, rings[np.argsort(owner, kind="stable")])
-    ring_count = np.bincount(owner, minlength=len(sums[0]))[closed]
-    polygon_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ring_count)])
-    class_id, pixels, confidence_sum = (array[closed] for array in sums)
-    return PolygonBatch(class_id, pixels, confidence_sum, ring_coords, ring_offsets, polygon_offsets)
+    polygon_offsets = np.zeros(polygons + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=polygons), out=polygon_offsets[1:])
+    return ring_coords, ring_offsets, polygon_offsets
 
 
-def _list_border(starts: Int32, row_offsets: Int64, component: Int32, cols: int) -> Int32:
+def _list_border(runs: Runs, component: Int32) -> Int32:
+    first, last = runs.row_offsets[:-1], runs.row_offsets[1:]
     sides = []
-    for row in (0, -1):
-        first, stop = (row_offsets[0], row_offsets[1]) if row == 0 else (row_offsets[-2], row_offsets[-1])
-        lengths = np.diff(starts[first:stop], append=np.int32(cols))
-        sides.append(np.repeat(component[first:stop], lengths))
-    return np.concatenate([*sides, component[row_offsets[:-1]], component[row_offsets[1:] - 1]])
+    for row in (slice(first[0], last[0]), slice(first[-1], last[-1])):
+        sides.append(np.repeat(component[row], np.diff(runs.starts[row], append=np.int32(runs.cols))))
+    return np.concatenate([*sides, component[first], component[last - 1]])
 
 
 def _check_tile(classes: Uint8, confidence: Uint8 | None, window: Window, grid_shape: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ SUBPIXELS = 256
 """Corners are rounded to 1 / 256 pixel: a power of two, so that shifting them by whole pixels is exact in floats."""
 
 EDGE_PARTS = 64
+STRIP_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class AreaOfInterest:
 
     Attributes:
         polygons: shapely (Multi)Polygon, x = column and y = row in pixels of the grid, multiples of 1/256.
-        window: the smallest window of the grid that holds every pixel of the area.
+        window: of the grid; no pixel of the area lies outside.
         fingerprint: hexadecimal digest of the polygons.
     """
 
@@ -68,7 +70,7 @@ def parse_aoi(text: str | Path, grid: GeoGrid) -> AreaOfInterest:
     window = _enclose_centres(pixels).intersect(grid.window)
     digest = hashlib.sha256(shapely.to_wkb(pixels, byte_order=1)).hexdigest()
     area = AreaOfInterest(pixels, window, digest)
-    if window.is_empty:
+    if not any(area.mask(strip).any() for strip in _cut_strips(window)):
         raise InputError(
             f"{text}: the area holds no pixel of the raster",
             expected=f"an area within {_describe_bounds(grid)}",
@@ -175,6 +177,11 @@ def _enclose_centres(pixels: BaseGeometry) -> Window:
     left, top, right, bottom = pixels.bounds
     row, col = int(np.ceil(top - 0.5)), int(np.ceil(left - 0.5))
     return Window(row, col, int(np.floor(bottom - 0.5)) + 1 - row, int(np.floor(right - 0.5)) + 1 - col)
+
+
+def _cut_strips(window: Window) -> Iterator[Window]:
+    for row in range(window.row, window.row_stop, STRIP_ROWS):
+        yield Window(row, window.col, STRIP_ROWS, window.cols).intersect(window)
 
 
 def _describe_bounds(grid: GeoGrid) -> str:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -154,11 +155,17 @@ def is_remote(path: str) -> bool:
 
 
 def probe_windows(grid: GeoGrid, *, count: int = 12, size_px: int = 128) -> Iterator[Window]:
-    """A fixed lattice of count x count windows of at most size_px, spread from the first to the last pixel."""
-    heights, widths = min(size_px, -(-grid.rows // count)), min(size_px, -(-grid.cols // count))
-    for row in np.unique(np.linspace(0, grid.rows - heights, count).astype(int)):
-        for col in np.unique(np.linspace(0, grid.cols - widths, count).astype(int)):
-            yield Window(int(row), int(col), heights, widths)
+    """A fixed lattice of count x count windows of size_px, first to last pixel; all pixels of a smaller raster, once."""
+    for row, rows in _spread(grid.rows, count, size_px):
+        for col, cols in _spread(grid.cols, count, size_px):
+            yield Window(row, col, rows, cols)
+
+
+def _spread(size: int, count: int, width: int) -> list[tuple[int, int]]:
+    if size > count * width:
+        return [(int(start), width) for start in np.linspace(0, size - width, count).astype(int)]
+    edges = np.unique(np.linspace(0, size, count + 1).astype(int))
+    return [(int(start), int(stop - start)) for start, stop in pairwise(edges)]
 
 
 def _reflect(start: int, count: int, size: int) -> NDArray[np.intp]:

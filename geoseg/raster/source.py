@@ -240,7 +240,7 @@ def _find_valid(source: RasterSource) -> NDArray[Any]:
 
 
 def fingerprint_source(source: RasterSource, files: list[str]) -> str:
-    """Hexadecimal digest of the files (name, size, time; content probes where there is no such thing) and the source."""
+    """Hexadecimal digest of the files (name, size and time, or probes of their content) and the source."""
     digest = hashlib.sha256()
     for file in sorted(set(files)):
         # Viewers add overviews and statistics later; neither changes a pixel that is read here.

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OptionError
 from geoseg.files import replace_file
-from geoseg.grid import GeoGrid, Window
+from geoseg.grid import GeoGrid
 from geoseg.legend import LAND_COVER
 from geoseg.raster.cog import write_class_raster
-from geoseg.run.painting import GROUND_M, paint_scene
+from geoseg.run.scene.canvas import GROUND_M
+from geoseg.run.scene.painting import paint_scene
 
 CRS = rasterio.CRS.from_epsg(32737)
 UPPER_LEFT = 530_000.0, 9_330_000.0
@@ -56,9 +57,7 @@ def make_demo_scene(directory: Path, *, size_px: int = 2048, seed: int = 7) -> D
     grid = GeoGrid(CRS.to_wkt(), transform, size_px, size_px)
     scene = DemoScene(directory / "demo_scene.tif", directory / "demo_truth.tif")
     _write_image(scene.image, image, grid)
-    write_class_raster(
-        scene.truth, grid, [(Window(0, 0, size_px, size_px), classes)], legend=LAND_COVER, overwrite=True
-    )
+    write_class_raster(scene.truth, grid, [(grid.window, classes)], legend=LAND_COVER, overwrite=True)
     return scene
 
 

@@ -1,4 +1,7 @@
-"""From traces to the layer file: join, order, measure, filter, write; a batch at a time."""
+"""From traces to the layer file: join, order, measure, filter, write; a batch at a time.
+
+Simplification alone holds the whole layer, since it looks at all common boundaries at once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from geoseg.layers.write import LayerColumns, write_layer
 from geoseg.polygons.attributes import mean_confidence, measure_polygons
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.rings import PolygonBatch
-from geoseg.polygons.spill import sort_spilled
+from geoseg.polygons.simplify import simplify_coverage
+from geoseg.polygons.order import sort_spilled
 from geoseg.run.graph import read_traces
 from geoseg.run.job import Job, LayerOptions
 from geoseg.run.progress import Progress
@@ -43,10 +47,12 @@ def write_polygons(job: Job, path: Path, options: LayerOptions, progress: Progre
         OutputError: the layer cannot be written.
     """
     counts = LayerCounts()
-    progress.start("join", None)
-    spilled = job.store.directory / JOIN
-    ordered = sort_spilled(join_tiles(read_traces(job)), spilled)
     progress.start("write polygons", None)
+    ordered = sort_spilled(join_tiles(read_traces(job)), job.store.empty_folder(JOIN))
+    if options.simplify_m is not None:
+        whole = PolygonBatch.concatenate(ordered)
+        pixel_m = job.plan.grid.ground_resolution_m()
+        ordered = iter([simplify_coverage(whole, tolerance_m=options.simplify_m, pixel_m=pixel_m)])
     columns = _describe_polygons(job, ordered, options, counts, progress)
     write_layer(path, columns, crs_wkt=job.plan.grid.crs, overwrite=True)
     return counts

@@ -53,6 +53,13 @@ class TileStore:
             return None
         return TileReceipt(stage, tile.id, str(path), size, 0.0, computed=False)
 
+    def empty_folder(self, stage: str) -> Path:
+        """An empty folder for a stage that starts anew in every run."""
+        folder = self.directory / stage
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
     def read_state(self) -> dict[str, Any]:
         """What the last run said of itself; empty where there was none or it cannot be read."""
         try:

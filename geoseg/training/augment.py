@@ -34,9 +34,8 @@ def turn_crop(
     if is_free:
         matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), float(rng.uniform(-45, 45)), 1.0)
         image = np.atleast_3d(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR))
-        labels = cv2.warpAffine(
-            labels, matrix, (side, side), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE
-        )
+        turned = cv2.warpAffine(labels, matrix, (side, side), flags=cv2.INTER_NEAREST, borderValue=IGNORE)
+        labels = np.asarray(turned, np.uint8)
     start = (side - crop_px) // 2
     block = slice(start, start + crop_px)
     symmetry = int(rng.integers(8))

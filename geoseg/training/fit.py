@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import hashlib
 import logging
 import math
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
 from geoseg.errors import GeosegError, OptionError
 from geoseg.legend import LAND_COVER, ClassLegend
@@ -27,6 +26,7 @@ from geoseg.models.networks import NetworkSpec, build_network, load_weights
 from geoseg.training.checkpoint import WEIGHTS, read_description, read_progress, write_folder, write_progress
 from geoseg.training.job import Schedule, TrainingJob, read_job
 from geoseg.training.losses import segmentation_loss
+from geoseg.training.optimize import build_optimizer, learning_rate_factor, set_learning_rates, update_average
 from geoseg.training.samples import Batch, Sampler
 from geoseg.training.scenes import SceneReader, find_scenes
 from geoseg.training.validate import Score, normalise, validate
@@ -80,7 +80,8 @@ def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainRes
     if job.schedule.threads:
         torch.set_num_threads(job.schedule.threads)
     torch.manual_seed(job.seed)
-    run = _Run(job, output, LAND_COVER)
+    command = shlex.join(["geoseg", "train", str(job_path), str(output)])
+    run = _Run(job, output, LAND_COVER, command=command)
     try:
         run.learn()
     except KeyboardInterrupt:
@@ -88,66 +89,30 @@ def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainRes
     return run.finish()
 
 
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Share of the full learning rate at a progress of 0 to 1: linear rise, then half a cosine down to 0.
-
-    Source: Loshchilov & Hutter 2017, SGDR, equation 5, without restarts.
-    """
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
-
-
-def build_optimizer(network: nn.Module, schedule: Schedule) -> Optimizer:
-    """AdamW with one rate for the encoder and one for the rest; biases and normalisation do not decay.
-
-    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        rate = schedule.encoder_rate if name.startswith("encoder.") else schedule.decoder_rate
-        decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return AdamW([{"params": p, "lr": r, "weight_decay": d, "full_rate": r} for (r, d), p in groups.items()])
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the running mean of the weights towards the network; integer buffers are copied.
-
-    Source: Polyak & Juditsky 1992, with exponential weights.
-    """
-    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
-
-
 class _Run:
     """One run: the network, its average, where it is and what it knows of its quality."""
 
-    def __init__(self, job: TrainingJob, output: Path, legend: ClassLegend) -> None:
-        self.job, self.output, self.legend = job, output, legend
+    def __init__(self, job: TrainingJob, output: Path, legend: ClassLegend, *, command: str) -> None:
+        self.job, self.output, self.legend, self.command = job, output, legend, command
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         bands = len(job.normalisation.mean)
         net = job.network
         self.spec = NetworkSpec(net.architecture, net.encoder, bands, len(legend), net.decoder_channels)
         self.network = build_network(self.spec)
         if net.encoder_weights:
-            load_weights(self.network.encoder, Path(job.root) / net.encoder_weights)
-        self.network = self.network.to(self.device, memory_format=torch.channels_last)
+            load_weights(self.network.get_submodule("encoder"), Path(job.root) / net.encoder_weights)
+        self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimizer = build_optimizer(self.network, job.schedule)
         reader = SceneReader(legend, bands=bands, cache_mb=job.cache_mb)
-        train_scenes, skipped = find_scenes(job, legend, use="train")
+        self.train_scenes, skipped = find_scenes(job, legend, use="train")
         self.held_out, skipped_too = find_scenes(job, legend, use="validation")
-        self.train_scenes, self.skipped = train_scenes, skipped + skipped_too
-        shared = {s.image for s in train_scenes} & {s.image for s in self.held_out}
+        self.skipped = skipped + skipped_too
+        shared = {s.image for s in self.train_scenes} & {s.image for s in self.held_out}
         if shared:
             raise OptionError(f"{min(shared)} is used for training and for validation", expected="places held out")
         self.reader = reader
-        self.sampler = Sampler(job, train_scenes, reader)
+        self.sampler = Sampler(job, self.train_scenes, reader)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         if (output / "last").exists():
             self._resume()
@@ -199,8 +164,7 @@ class _Run:
 
     def _learn_batch(self, batch: Batch, factor: float) -> float:
         schedule, weights = self.job.schedule, self.job.loss
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["full_rate"] * factor
+        set_learning_rates(self.optimizer, factor)
         self.network.train()
         images = normalise(torch.from_numpy(batch.images).to(self.device), self.job.normalisation)
         labels, only = torch.from_numpy(batch.labels).to(self.device), torch.from_numpy(batch.only).to(self.device)
@@ -218,15 +182,15 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip_norm)
         self.optimizer.step()
-        # A mean over all the past would remember the random start for too long.
-        update_average(self.average, self.network, min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
+        update_average(self.average, self.network, decay=schedule.average_decay, step=self.step)
         return value
 
     def _validate(self, loss: float) -> None:
         scores = validate(self.average, self.job, self.held_out, self.reader, self.legend)
         mean = _weigh_scores(scores, self.job)
         self._log(loss, mean, scores)
-        if mean > self.best:
+        # With nothing held out every mean is 0, and the newest weights are the best there are.
+        if mean >= self.best:
             self.best = mean
             write_folder(self.output / "best", {WEIGHTS: self.average.state_dict()}, self._describe(mean, scores))
 
@@ -234,7 +198,8 @@ class _Run:
         row: dict[str, object] = {"step": self.step, "minutes": round(self.seconds / 60, 2), "loss": round(loss, 5)}
         row["mean_iou"] = round(mean, 5)
         for source, score in scores.items():
-            row |= {f"{source}: {name}": round(iou, 5) for name, iou in score.iou.items()}
+            iou = score.iou
+            row |= {f"{source}: {name}": round(iou[name], 5) if name in iou else "" for name in score.names}
         LOG.info("validation: %s", row)
         path = self.output / "log.csv"
         is_new = not path.exists()
@@ -256,13 +221,11 @@ class _Run:
                 "mean_iou": mean,
                 "sources": {n: {"mean_iou": s.mean_iou, "iou": s.iou} for n, s in scores.items()},
             },
-            "sources": {
-                "train": self._list_images("train"),
-                "validation": self._list_images("validation"),
-            },
+            "sources": {"train": self._list_images("train"), "validation": self._list_images("validation")},
+            "attribution": sorted({s.attribution for s in job.source if s.attribution}),
             "skipped": [*self.skipped, *self.sampler.skipped],
             "seed": job.seed,
-            "command": shlex.join(["geoseg", "train", *sys.argv[1:]]),
+            "command": self.command,
         }
 
     def _list_images(self, use: str) -> dict[str, list[str]]:
@@ -272,10 +235,21 @@ class _Run:
         return listed
 
     def _save_progress(self) -> None:
-        state = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        state = {"job": self._fingerprint(), "step": self.step, "seconds": self.seconds, "best": self.best}
         write_progress(self.output / "last", self.network, self.average, self.optimizer, state)
 
+    def _fingerprint(self) -> str:
+        """What must not change when a run goes on."""
+        fixed = dataclasses.replace(self.job, root="", schedule=Schedule(steps=1))
+        return hashlib.sha256(repr(fixed).encode()).hexdigest()
+
     def _resume(self) -> None:
+        if read_description(self.output / "last").get("job") != self._fingerprint():
+            raise OptionError(
+                f"{self.output} holds a run of another job",
+                expected="the same job (its schedule and root may differ) or a new folder",
+                remedy="choose another output, or remove the folder",
+            )
         state = read_progress(self.output / "last", self.network, self.average, self.optimizer)
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         LOG.info("going on at step %d", self.step)

@@ -113,6 +113,7 @@ class Source:
             smaller than they are.
         weight: share of the crops (train) or of the final score (validation), relative to the other sources.
         balance: share of crops that are centred on a class drawn evenly rather than anywhere.
+        attribution: whom the imagery and labels are owed to, and their licences; noted beside the weights.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Source:
     scale: tuple[float, float] = (1.0, 1.0)
     weight: float = 1.0
     balance: float = 0.5
+    attribution: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def _check_job(job: TrainingJob) -> None:
     bands = len(job.normalisation.mean)
     sizes = {job.crop_px, job.schedule.batch, job.schedule.steps, job.schedule.validate_steps}
     faults = [
+        (job.seed < 0, "seed must not be negative"),
         (job.ground_resolution_m <= 0, "ground_resolution_m must be positive"),
         (job.crop_px % 32 != 0, "crop_px must be a multiple of 32"),
         (min(sizes) < 1 or job.schedule.checkpoint_steps < 1, "sizes and steps must be positive"),

@@ -57,7 +57,8 @@ def decode_labels(
 def _ndvi(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Source: Rouse et al. 1974, (NIR - red) / (NIR + red); 0 where both are 0."""
     red, infrared = image[0].astype(np.float32), image[3].astype(np.float32)
-    return (infrared - red) / np.maximum(infrared + red, 1)
+    index: NDArray[np.float32] = (infrared - red) / np.maximum(infrared + red, 1)
+    return index
 
 
 def _decode_colors(

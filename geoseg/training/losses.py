@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 IGNORE = 255
 """Label of pixels about which nothing is known."""
@@ -13,9 +12,7 @@ FULL = -1
 """In place of the one class that a partially labelled sample knows: this sample knows all classes."""
 
 
-def segmentation_loss(
-    logits: Tensor, labels: Tensor, only: Tensor, *, cross_entropy: float, dice: float
-) -> Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor, only: Tensor, *, cross_entropy: float, dice: float) -> Tensor:
     """Weighted sum of cross-entropy and Dice loss over a batch of fully and partially labelled samples.
 
     A fully labelled sample counts with softmax cross-entropy and the Dice loss over the classes that occur. A sample
@@ -57,9 +54,9 @@ def class_log_odds(logits: Tensor, only: Tensor) -> Tensor:
 def _full_loss(logits: Tensor, labels: Tensor, cross_entropy: float, dice: float) -> Tensor:
     known = labels != IGNORE
     count = known.sum().clamp(min=1)
-    entropy = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum") / count
+    entropy = functional.cross_entropy(logits, labels.long(), ignore_index=IGNORE, reduction="sum") / count
     classes = logits.shape[1]
-    truth = F.one_hot(labels.long().masked_fill(~known, 0), classes).movedim(-1, 1) * known.unsqueeze(1)
+    truth = functional.one_hot(labels.long().masked_fill(~known, 0), classes).movedim(-1, 1) * known.unsqueeze(1)
     chance = logits.softmax(1) * known.unsqueeze(1)
     return cross_entropy * entropy + dice * _dice_loss(chance, truth)
 
@@ -67,7 +64,7 @@ def _full_loss(logits: Tensor, labels: Tensor, cross_entropy: float, dice: float
 def _binary_loss(odds: Tensor, labels: Tensor, cross_entropy: float, dice: float) -> Tensor:
     known = labels != IGNORE
     truth = ((labels == 1) & known).to(odds.dtype)
-    entropy = F.binary_cross_entropy_with_logits(odds, truth, reduction="none") * known
+    entropy = functional.binary_cross_entropy_with_logits(odds, truth, reduction="none") * known
     chance = odds.sigmoid() * known
     mean = entropy.sum() / known.sum().clamp(min=1)
     return cross_entropy * mean + dice * _dice_loss(chance.unsqueeze(1), truth.unsqueeze(1))

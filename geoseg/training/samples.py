@@ -90,7 +90,7 @@ class Sampler:
             image, labels = self._reader.read(scene, window_around(scene, (row, col), side * gsd))
         except InputError as error:
             self._skip(error)
-            places[:] = [p for p in places if p.scene is not scene] or places
+            self._forget(scene)
             return self._draw_crop(rng)
         image, labels = resample(image, labels, (side, side))
         image, labels = turn_crop(image, labels, rng, crop_px=job.crop_px, is_free=is_free)
@@ -114,6 +114,14 @@ class Sampler:
         scene = place.scene
         return scene, int(np.clip(row, 0, scene.rows - 1)), int(np.clip(col, 0, scene.cols - 1))
 
+    def _forget(self, scene: Scene) -> None:
+        name = scene.source.name
+        self._places[name] = [p for p in self._places[name] if p.scene is not scene]
+        if not self._places[name]:
+            del self._weights[name]
+        if not self._weights:
+            raise InputError("no scene is left to train on", expected="files that stay readable while training")
+
     def _skip(self, error: InputError) -> None:
         LOG.warning("skipped: %s", error)
         self.skipped.append(str(error))
@@ -132,15 +140,15 @@ def window_around(scene: Scene, center: tuple[int, int], side_m: float) -> Windo
 
 
 def resample(image: NDArray[np.uint8], labels: NDArray[np.uint8], shape: tuple[int, int]) -> Pixels:
-    """Image and labels at another (rows, cols): area averages when shrinking, bilinear when enlarging, labels nearest."""
+    """Both at another (rows, cols): area averages when shrinking, bilinear when enlarging; labels nearest."""
     if image.shape[:2] == shape:
         return image, labels
     is_shrinking = shape[0] < image.shape[0] or shape[1] < image.shape[1]
     size = shape[1], shape[0]
     how = cv2.INTER_AREA if is_shrinking else cv2.INTER_LINEAR
-    scaled = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
-    labels = cv2.resize(np.ascontiguousarray(labels), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return scaled.reshape(*shape, -1), labels
+    scaled = np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=how), np.uint8)
+    nearest = cv2.resize(np.ascontiguousarray(labels), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return scaled.reshape(*shape, -1), np.asarray(nearest, np.uint8)
 
 
 def _find_places(scene: Scene, reader: SceneReader, rng: Generator) -> _Places:

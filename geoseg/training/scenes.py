@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import rasterio
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from geoseg.errors import GeosegError, InputError, OptionError
+from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
 from geoseg.training.job import Source, TrainingJob
@@ -52,6 +53,7 @@ class SceneReader:
     def __init__(self, legend: ClassLegend, *, bands: int, cache_mb: int) -> None:
         self._legend, self._bands, self._left = legend, bands, cache_mb * 1_000_000
         self._cache: dict[Path, Pixels] = {}
+        self._lock = Lock()
 
     def read(self, scene: Scene, window: Window) -> Pixels:
         """The pixels of a window at full resolution; beyond the scene the image is reflected, the labels ignored.
@@ -76,9 +78,10 @@ class SceneReader:
 
     def _read_inside(self, scene: Scene, window: Window) -> Pixels:
         size = scene.rows * scene.cols * (self._bands + 1)
-        if scene.image not in self._cache and size <= self._left:
-            self._cache[scene.image] = self._decode(scene, scene.window)
-            self._left -= size
+        with self._lock:
+            if scene.image not in self._cache and size <= self._left:
+                self._cache[scene.image] = self._decode(scene, scene.window)
+                self._left -= size
         if scene.image in self._cache:
             image, labels = self._cache[scene.image]
             block = window.within(scene.window)
@@ -106,7 +109,7 @@ def find_scenes(job: TrainingJob, legend: ClassLegend, *, use: str) -> tuple[lis
         for path in _match_files(root, source):
             try:
                 scenes.append(_open_scene(path, source, legend, len(job.normalisation.mean)))
-            except GeosegError as error:
+            except InputError as error:
                 LOG.warning("skipped: %s", error)
                 skipped.append(str(error))
     if not scenes and skipped:
@@ -115,8 +118,13 @@ def find_scenes(job: TrainingJob, legend: ClassLegend, *, use: str) -> tuple[lis
 
 
 def _match_files(root: Path, source: Source) -> Sequence[Path]:
-    kept = {p for pattern in source.images for p in root.glob(pattern)}
-    kept -= {p for pattern in source.exclude for p in root.glob(pattern)}
+    try:
+        kept = {p for pattern in source.images for p in root.glob(pattern)}
+        kept -= {p for pattern in source.exclude for p in root.glob(pattern)}
+    except (NotImplementedError, ValueError) as error:
+        raise OptionError(
+            f"source {source.name!r}: {error}", expected="files or globs relative to the root, such as 'oam/*.tif'"
+        ) from error
     if not kept:
         raise OptionError(
             f"source {source.name!r}: no file below {root} matches {', '.join(source.images)}",
@@ -126,7 +134,7 @@ def _match_files(root: Path, source: Source) -> Sequence[Path]:
 
 
 def _open_scene(path: Path, source: Source, legend: ClassLegend, bands: int) -> Scene:
-    mask = None if source.kind == "ndvi" else path.parent / source.labels.format(stem=path.stem)
+    mask = None if source.kind == "ndvi" else path.parent / source.labels.replace("{stem}", path.stem)
     rows, cols, count, grid = _read_grid(path)
     if count < max(bands, 4 if source.kind == "ndvi" else 0):
         raise InputError(f"{path} has {count} bands", expected=f"{bands} bands, and a fourth for kind 'ndvi'")
@@ -175,7 +183,9 @@ def _read_bands(path: Path, window: Window) -> NDArray[np.uint8]:
     """All bands uint8 (B, H, W) of a window inside the raster; a palette becomes red, green, blue."""
     try:
         with _open(path) as raster:
-            bands: NDArray[np.uint8] = raster.read(window=RasterWindow(window.col, window.row, window.cols, window.rows))
+            bands: NDArray[np.uint8] = raster.read(
+                window=RasterWindow(window.col, window.row, window.cols, window.rows)
+            )
             if raster.count == 1 and raster.colorinterp[0] == rasterio.enums.ColorInterp.palette:
                 table = np.zeros((256, 3), np.uint8)
                 for value, color in raster.colormap(1).items():

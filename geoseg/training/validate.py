@@ -65,7 +65,7 @@ def validate(
             shown[scene.source.name] = (f"not {names[scene.only]}", names[scene.only])
             classes = (classes == scene.only).astype(np.uint8)
         table = count_pairs(truth, classes, len(shown[scene.source.name]))
-        counts[scene.source.name] = counts.get(scene.source.name, 0) + table
+        counts[scene.source.name] = counts.get(scene.source.name, np.zeros_like(table)) + table
     return {name: Score(shown[name], table) for name, table in counts.items()}
 
 
@@ -89,9 +89,7 @@ def predict_classes(
             padded = core.pad(HALO_PX, HALO_PX)
             rows, cols = (
                 _reflect_indices(np.arange(start, start + extent), size)
-                for start, extent, size in zip(
-                    (padded.row, padded.col), padded.shape, image.shape[:2], strict=True
-                )
+                for start, extent, size in zip((padded.row, padded.col), padded.shape, image.shape[:2], strict=True)
             )
             x = normalise(torch.from_numpy(image[np.ix_(rows, cols)])[None].to(device), normalisation)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):

@@ -1,0 +1,182 @@
+"""torch: bfloat16 on CUDA, and float32 on the processor as the reference."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geoseg.errors import BudgetError, ModelError
+from geoseg.models.engine import PatchGeometry, check_images
+from geoseg.models.manifest import REMEDY, ModelPackage
+from geoseg.models.networks import NetworkSpec, build_network, read_weights
+
+LOG = logging.getLogger(__name__)
+CUDA_BATCH = 8
+
+
+class TorchEngine:
+    """One batch size for every run, short batches filled up, so that no result depends on how patches come in."""
+
+    def __init__(
+        self, package: ModelPackage, geometry: PatchGeometry, *, device: Literal["cpu", "cuda"] = "cpu"
+    ) -> None:
+        self.package, self.geometry, self.bands = package, geometry, len(package.bands)
+        self.batch_size = CUDA_BATCH if device == "cuda" else 1
+        self._device = torch.device(device)
+        self._dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        network = load_network(package).to(self._dtype)
+        if device == "cuda":
+            network = network.to(memory_format=torch.channels_last)
+        self._segmenter = Segmenter(network, package.mean, package.std).to(self._device)
+        self._rows = torch.from_numpy(geometry.row_taps.to_matrix(geometry.patch_px)).to(self._device)
+        self._cols = torch.from_numpy(geometry.col_taps.to_matrix(geometry.patch_px)).to(self._device)
+
+    @property
+    def identity(self) -> str:
+        """Model, runtime and arithmetic."""
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+        return f"{self.package.fingerprint} torch {torch.__version__} {name} {self._dtype} batch {self.batch_size}"
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Images and answers; on the processor also the activations, about twice those of ONNX Runtime; in bytes."""
+        geometry = self.geometry
+        answer_px = geometry.core_rows_px * geometry.core_cols_px
+        patch_px = geometry.patch_px**2
+        if self._device.type == "cuda":
+            return self.batch_size * (self.bands * patch_px + 2 * answer_px)
+        return int(2 * self.package.workspace_bytes_per_px * patch_px) + 8 * len(self.package.legend) * answer_px
+
+    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `Engine.predict`; a device without memory for a batch gets half of it from then on.
+
+        Raises:
+            BudgetError: the device cannot hold a single patch.
+        """
+        check_images(images, self.bands, self.geometry)
+        shape = (len(images), self.geometry.core_rows_px, self.geometry.core_cols_px)
+        classes, confidence = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        done = 0
+        while done < len(images):
+            size = self.batch_size
+            batch = images[done : done + size]
+            try:
+                answer = self._predict_batch(batch, size)
+            except torch.OutOfMemoryError as error:
+                self._shrink_batch(size, error)
+                continue
+            classes[done : done + size], confidence[done : done + size] = (
+                answer[0][: len(batch)],
+                answer[1][: len(batch)],
+            )
+            done += size
+        return classes, confidence
+
+    def predict_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Segmenter.predict`."""
+        return self._segmenter.predict(images)
+
+    @torch.inference_mode()
+    def _predict_batch(self, images: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        if len(images) < size:
+            images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), np.uint8)])
+        batch = torch.from_numpy(images)
+        if self._device.type == "cuda":
+            batch = batch.pin_memory().to(self._device, non_blocking=True)
+        probabilities = self._rows @ self._segmenter(batch) @ self._cols.T
+        best, classes = probabilities.max(dim=1)
+        confidence = (255 * best).round_().clamp_(max=255)
+        return classes.to(torch.uint8).cpu().numpy(), confidence.to(torch.uint8).cpu().numpy()
+
+    def _shrink_batch(self, size: int, error: Exception) -> None:
+        if size == 1:
+            raise BudgetError(
+                f"a patch of {self.geometry.patch_px} px does not fit the memory of {self._device}",
+                remedy="use smaller patches, or the processor",
+            ) from error
+        # Another thread may have halved it already.
+        self.batch_size = min(self.batch_size, size // 2)
+        torch.cuda.empty_cache()
+        LOG.warning("%s is out of memory with %d patches; going on with %d", self._device, size, self.batch_size)
+
+
+class Segmenter(nn.Module):
+    """A network between pixel values and probabilities: uint8 (N, B, H, W) -> float32 (N, C, H, W)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise in float32, run the network in its own type, softmax in float32."""
+        normalised = (images.float() - self.mean) / self.std
+        dtype = next(self.network.parameters()).dtype
+        if dtype != torch.float32:
+            normalised = normalised.to(dtype, memory_format=torch.channels_last)
+        return torch.softmax(self.network(normalised).float(), dim=1)
+
+    @torch.inference_mode()
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities of images of any size, a multiple of 32.
+
+        Args:
+            images: uint8 (N, B, H, W), 0 to 255.
+
+        Returns:
+            float32 (N, C, H, W), 0 to 1.
+        """
+        probabilities: Tensor = self(torch.from_numpy(images).to(self.mean.device))
+        return probabilities.cpu().numpy()
+
+
+def read_spec(table: Mapping[str, object]) -> NetworkSpec:
+    """The network that a description names.
+
+    Raises:
+        ModelError: a field is missing or unknown.
+    """
+    names = {f.name for f in fields(NetworkSpec)}
+    if set(table) != names:
+        raise ModelError(f"a network of {', '.join(sorted(table))}", expected=", ".join(sorted(names)), remedy=REMEDY)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return NetworkSpec(**values)  # type: ignore[arg-type]
+
+
+def load_network(package: ModelPackage) -> nn.Module:
+    """The network of a package with its weights, float32, on the processor, in evaluation mode.
+
+    Raises:
+        ModelError: network, bands, legend and weights do not fit each other.
+    """
+    spec = read_spec(package.network)
+    if (spec.bands, spec.classes) != (len(package.bands), len(package.legend)):
+        raise ModelError(
+            f"{package.path}: a network of {spec.bands} bands and {spec.classes} classes",
+            expected=f"{len(package.bands)} bands and {len(package.legend)} classes, as the package says",
+            remedy=REMEDY,
+        )
+    network = build_network(spec)
+    weights = {k: v.float() for k, v in read_weights(package.weights).items()}
+    wanted = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
+        faults = sorted(k for k in weights.keys() | wanted.keys() if k not in weights or k not in wanted)
+        raise ModelError(
+            f"{package.weights}: {len(weights)} tensors, of which {len(faults)} have another name",
+            expected=f"the {len(wanted)} tensors of {spec.architecture} {spec.encoder}, by name and shape",
+            remedy=REMEDY,
+        )
+    # Counters of training batches are the only integers; inference has no use for them.
+    network.load_state_dict(weights, strict=False)
+    return network.eval()

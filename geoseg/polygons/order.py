@@ -1,0 +1,125 @@
+"""Batches in any order into batches in one global order, by way of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from geoseg.polygons.rings import Int64, PolygonBatch
+
+SPILL_BYTES = 2**26
+BATCH_POLYGONS = 2**15
+BATCH_VERTICES = 2**21
+
+
+def sort_spilled(
+    batches: Iterable[PolygonBatch],
+    directory: Path,
+    *,
+    spill_bytes: int = SPILL_BYTES,
+    batch_polygons: int = BATCH_POLYGONS,
+    batch_vertices: int = BATCH_VERTICES,
+) -> Iterator[PolygonBatch]:
+    """Sort the polygons of a raster by key without holding them in memory.
+
+    What is yielded depends on the polygons and the two batch limits only: neither on tiling nor on the batches given.
+
+    Args:
+        batches: all polygons of one raster, in any order.
+        directory: an existing directory, in which sorted runs are kept until the iteration ends.
+        spill_bytes: how many bytes are collected before a run is written.
+        batch_polygons: the most polygons in a batch.
+        batch_vertices: the most vertices in a batch, unless a single polygon has more.
+
+    Yields:
+        Batches whose polygons are in the order of their keys, within a batch and from one to the next.
+    """
+    with TemporaryDirectory(dir=directory, prefix="sort-") as folder, ExitStack() as opened:
+        runs = []
+        for number, run in enumerate(_collect(batches, spill_bytes)):
+            path = Path(folder) / f"{number}.safetensors"
+            save_file({**run.arrays(), "keys": run.keys}, path)
+            runs.append(_SortedRun(opened.enter_context(safe_open(path, framework="numpy"))))
+        yield from _cut_evenly(_merge(runs, batch_polygons), batch_polygons, batch_vertices)
+
+
+class _SortedRun:
+    """A file of polygons in the order of their keys, read from its first to its last, a part at a time."""
+
+    def __init__(self, file: Any) -> None:
+        self._slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        self._length: int = self._slices["keys"].get_shape()[0]
+        self._position = 0
+
+    @property
+    def remaining(self) -> int:
+        return self._length - self._position
+
+    def peek_keys(self, count: int) -> Int64:
+        keys: Int64 = self._slices["keys"][self._position : min(self._position + count, self._length)]
+        return keys
+
+    def read(self, count: int) -> PolygonBatch:
+        start, stop = self._position, self._position + count
+        self._position = stop
+        rings = self._slices["polygon_offsets"][start : stop + 1]
+        vertices = self._slices["ring_offsets"][int(rings[0]) : int(rings[-1]) + 1]
+        return PolygonBatch(
+            self._slices["class_id"][start:stop],
+            self._slices["pixels"][start:stop],
+            self._slices["confidence_sum"][start:stop],
+            self._slices["coords"][int(vertices[0]) : int(vertices[-1])],
+            vertices - vertices[0],
+            rings - rings[0],
+        )
+
+
+def _collect(batches: Iterable[PolygonBatch], spill_bytes: int) -> Iterator[PolygonBatch]:
+    waiting: list[PolygonBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= spill_bytes:
+            yield PolygonBatch.concatenate(waiting).sort()
+            waiting, size = [], 0
+    if size:
+        yield PolygonBatch.concatenate(waiting).sort()
+
+
+def _merge(runs: list[_SortedRun], batch_polygons: int) -> Iterator[PolygonBatch]:
+    # Each run shows its next few keys. Up to the smallest of the last keys shown, nothing else can come from any run.
+    while runs := [run for run in runs if run.remaining]:
+        share = max(1, batch_polygons // len(runs))
+        shown = [run.peek_keys(share) for run in runs]
+        limit = min(int(keys[-1]) for keys in shown)
+        parts = [
+            run.read(int(np.searchsorted(keys, limit, side="right")))
+            for run, keys in zip(runs, shown, strict=True)
+            if keys[0] <= limit
+        ]
+        yield PolygonBatch.concatenate(parts).sort()
+
+
+def _cut_evenly(batches: Iterable[PolygonBatch], batch_polygons: int, batch_vertices: int) -> Iterator[PolygonBatch]:
+    rest = PolygonBatch.empty()
+    for batch in batches:
+        rest = PolygonBatch.concatenate([rest, batch])
+        while (count := _count_full(rest, batch_polygons, batch_vertices)) < len(rest):
+            yield rest.slice(0, count)
+            rest = rest.slice(count, len(rest))
+    if len(rest):
+        yield rest
+
+
+def _count_full(batch: PolygonBatch, batch_polygons: int, batch_vertices: int) -> int:
+    ends = batch.ring_offsets[batch.polygon_offsets[1:]]
+    fitting = int(np.searchsorted(ends, batch_vertices, side="right"))
+    return min(batch_polygons, max(1, fitting))

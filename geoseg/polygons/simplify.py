@@ -1,0 +1,83 @@
+"""Outlines with fewer corners, the shared ones simplified once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import shapely
+from affine import Affine
+
+from geoseg.polygons.rings import Int32, Int64, PolygonBatch, pack_keys
+
+
+def simplify_coverage(polygons: PolygonBatch, *, tolerance_m: float, pixel_m: tuple[float, float]) -> PolygonBatch:
+    """Drop corners such that neighbours keep their common boundary: no gap, no overlap, no lost polygon.
+
+    All polygons of a layer have to come at once. Vertices that remain are pixel corners still; a ring need not start
+    at its topmost-left corner any more.
+
+    Args:
+        polygons: a whole layer, as the join gives it.
+        tolerance_m: a corner goes while the triangle it makes with its neighbours is below this squared, in metres.
+        pixel_m: (height, width) of a pixel in metres.
+
+    Source: Visvalingam and Whyatt, Line generalisation by repeated elimination of points, 1993, as GEOS applies it to
+    polygonal coverages.
+    """
+    if not len(polygons):
+        return polygons
+    coords, ring_offsets = insert_touching_corners(polygons.coords, polygons.ring_offsets)
+    noded = PolygonBatch(
+        polygons.class_id, polygons.pixels, polygons.confidence_sum, coords, ring_offsets, polygons.polygon_offsets
+    )
+    # In whole pixels every predicate is exact; areas, all that counts here, only change by the area of a pixel.
+    tolerance_px = tolerance_m / math.sqrt(pixel_m[0] * pixel_m[1])
+    kept = shapely.coverage_simplify(noded.geometries(Affine.identity()), tolerance_px)
+    _, world, (closed_offsets, polygon_offsets) = shapely.to_ragged_array(kept)
+    closing = np.zeros(len(world), bool)
+    closing[closed_offsets[1:] - 1] = True
+    corners = world[~closing].astype(np.int32)[:, ::-1]
+    return PolygonBatch(
+        polygons.class_id,
+        polygons.pixels,
+        polygons.confidence_sum,
+        np.ascontiguousarray(corners),
+        np.asarray(closed_offsets, np.int64) - np.arange(len(closed_offsets)),
+        np.asarray(polygon_offsets, np.int64),
+    )
+
+
+def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64]:
+    """Give every straight edge the corners of other rings that lie on it, so that common boundaries have common vertices.
+
+    Args:
+        coords: (vertices, 2) int32 (row, col) of rings without a repeated last vertex, edges along rows or columns.
+        offsets: (rings + 1,) int64.
+
+    Returns:
+        The coordinates and offsets of the same rings with these vertices.
+    """
+    ends = np.roll(coords, -1, axis=0)
+    ends[offsets[1:] - 1] = coords[offsets[:-1]]
+    along_row = coords[:, 0] == ends[:, 0]
+    # An edge along a row is a run of keys of corners sorted by (row, col), one along a column by (col, row).
+    by_row = np.unique(pack_keys(coords))
+    by_col = np.unique(pack_keys(coords[:, ::-1]))
+    first, count = np.empty(len(coords), np.int64), np.empty(len(coords), np.int64)
+    for edges, keys, flip in ((along_row, by_row, 1), (~along_row, by_col, -1)):
+        one, two = pack_keys(coords[edges][:, ::flip]), pack_keys(ends[edges][:, ::flip])
+        first[edges] = np.searchsorted(keys, np.minimum(one, two), side="right")
+        count[edges] = np.searchsorted(keys, np.maximum(one, two), side="left") - first[edges]
+    backward = (ends < coords).any(axis=1)
+    edge = np.repeat(np.arange(len(coords)), count + 1)
+    before = np.cumsum(count + 1) - (count + 1)
+    step = np.arange(len(edge)) - before[edge]
+    inserted = step > 0
+    place = first[edge] + np.where(backward[edge], count[edge] - step, step - 1)
+    filled = coords[edge]
+    for edges, keys, flip in ((along_row, by_row, 1), (~along_row, by_col, -1)):
+        here = inserted & edges[edge]
+        key = keys[place[here]]
+        filled[here] = np.stack([key >> 32, key & 0xFFFFFFFF], axis=1).astype(np.int32)[:, ::flip]
+    return filled, np.append(before, len(edge))[offsets]

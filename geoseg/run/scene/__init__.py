@@ -1,0 +1,1 @@
+"""A made-up settlement from above, for trying geoseg out."""

@@ -1,0 +1,74 @@
+"""Small georeferenced rasters with known content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.grid import GeoGrid
+from geoseg.legend import LAND_COVER
+from geoseg.raster.cog import write_class_raster
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+UTM = "EPSG:32737"
+CORNER = Affine(0.5, 0, 530_000, 0, -0.5, 9_330_000)
+
+MakeRaster = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real imagery; tests that need it are skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no imagery in {DATA}")
+    return DATA
+
+
+@pytest.fixture
+def make_grid() -> Callable[..., GeoGrid]:
+    """Factory of grids: (rows, cols, transform=..., crs=...), UTM at 0.5 m unless told."""
+
+    def make(rows: int, cols: int, transform: Affine = CORNER, crs: str = UTM) -> GeoGrid:
+        return GeoGrid(rasterio.CRS.from_user_input(crs).to_wkt(), transform, rows, cols)
+
+    return make
+
+
+@pytest.fixture
+def make_raster(tmp_path: Path) -> MakeRaster:
+    """Factory of GeoTIFFs: (array (B, h, w), name=..., **profile) gives the path."""
+
+    def make(values: NDArray[Any], name: str = "scene.tif", **profile: Any) -> Path:
+        path = tmp_path / name
+        shape = {"count": values.shape[0], "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
+        settings = {"driver": "GTiff", "crs": UTM, "transform": CORNER} | shape | profile
+        with rasterio.open(path, "w", **settings) as raster:
+            raster.write(values)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def rgb_values() -> NDArray[np.uint8]:
+    """A (3, 70, 90) uint8 image of random pixels."""
+    return np.random.default_rng(1).integers(0, 256, (3, 70, 90)).astype(np.uint8)
+
+
+@pytest.fixture
+def class_raster(tmp_path: Path, make_grid: Callable[..., GeoGrid]) -> Callable[..., Path]:
+    """Factory of class rasters in the shipped legend: (array uint8 (h, w), name=...) gives the path."""
+
+    def make(classes: NDArray[np.uint8], name: str = "classes.tif") -> Path:
+        path, grid = tmp_path / name, make_grid(*classes.shape)
+        write_class_raster(path, grid, [(grid.window, classes)], legend=LAND_COVER, overwrite=True)
+        return path
+
+    return make

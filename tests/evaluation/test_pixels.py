@@ -1,0 +1,176 @@
+"""Rasters and layers on either side give the scores of the pixels they stand for."""
+
+from __future__ import annotations
+
+import json
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+
+from geoseg.errors import InputError, OptionError
+from geoseg.evaluation import pixels
+from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.evaluation.objects import ObjectScore
+from geoseg.evaluation.pixels import evaluate
+
+UTM = "EPSG:32633"
+GRID = Affine(0.5, 0, 390_000, 0, -0.5, 5_820_000)
+
+
+def write_raster(path, classes, *, transform=GRID, crs=UTM, dtype="uint8"):
+    profile = {"driver": "GTiff", "count": 1, "height": classes.shape[0], "width": classes.shape[1]}
+    with rasterio.open(path, "w", dtype=dtype, crs=crs, transform=transform, **profile) as dataset:
+        dataset.write(classes.astype(dtype), 1)
+    return path
+
+
+def write_polygons(path, polygons, class_id=None, crs=UTM):
+    columns = {} if class_id is None else {"class_id": class_id}
+    geopandas.GeoDataFrame(columns, geometry=polygons, crs=crs).to_file(path)
+    return path
+
+
+def make_classes(seed, shape=(90, 130)):
+    """Blocks of classes 0 to 3 with some no-data."""
+    rng = np.random.default_rng(seed)
+    small = rng.choice([0, 1, 2, 3, 255], p=[0.4, 0.2, 0.15, 0.2, 0.05], size=(shape[0] // 5, shape[1] // 5))
+    return np.kron(small, np.ones((5, 5))).astype(np.uint8)[: shape[0], : shape[1]]
+
+
+@pytest.fixture(params=[2048, 37])
+def window_px(request, monkeypatch):
+    """One window, and many that do not divide the raster."""
+    monkeypatch.setattr(pixels, "WINDOW_PX", request.param)
+
+
+def expected_counts(truth, predicted):
+    index = np.full(256, -1)
+    index[:4] = range(4)
+    return ConfusionMatrix.count(index[truth], index[predicted], 4).counts
+
+
+@pytest.mark.usefixtures("window_px")
+@pytest.mark.parametrize("crs", [UTM, None])
+def test_two_rasters_of_one_grid(tmp_path, crs):
+    truth, predicted = make_classes(0), make_classes(1)
+    transform = GRID if crs else Affine.identity()
+    files = [
+        write_raster(tmp_path / f"{name}.tif", classes, crs=crs, transform=transform)
+        for name, classes in (("predicted", predicted), ("truth", truth))
+    ]
+    result = evaluate(*files)
+    np.testing.assert_array_equal(result.pixels.counts, expected_counts(truth, predicted))
+    assert result.classes == ("background", "building", "road", "vegetation")
+    assert result.left_out_px == ((truth == 255) | (predicted == 255)).sum()
+    assert result.buildings is None
+
+
+@pytest.mark.usefixtures("window_px")
+def test_rasters_of_different_grids(tmp_path):
+    truth, predicted = make_classes(0), make_classes(1)
+    # Half the resolution, and beginning 20 rows and 10 columns of the truth further on: known only there.
+    moved = GRID * Affine.translation(10, 20) * Affine.scale(2)
+    write_raster(tmp_path / "predicted.tif", predicted[:30, :40], transform=moved)
+    write_raster(tmp_path / "truth.tif", truth)
+    result = evaluate(tmp_path / "predicted.tif", tmp_path / "truth.tif")
+    on_truth = np.full_like(truth, 255)
+    on_truth[20:80, 10:90] = np.kron(predicted[:30, :40], np.ones((2, 2)))
+    np.testing.assert_array_equal(result.pixels.counts, expected_counts(truth, on_truth))
+
+
+@pytest.fixture
+def polygons():
+    rng = np.random.default_rng(5)
+    x, y = 390_000 + rng.uniform(0, 65, 30), 5_820_000 - rng.uniform(0, 45, 30)
+    shapes = shapely.buffer(shapely.points(x, y), rng.uniform(1, 6, 30), quad_segs=2)
+    return shapes, rng.integers(1, 4, 30)
+
+
+def burn(polygons, shape=(90, 130)):
+    return rasterize(zip(*polygons, strict=True), out_shape=shape, transform=GRID, dtype=np.uint8)
+
+
+@pytest.mark.usefixtures("window_px")
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+def test_a_layer_and_a_raster(tmp_path, polygons, suffix):
+    raster = make_classes(2)
+    layer = write_polygons(tmp_path / f"a{suffix}", *polygons)
+    stored = geopandas.read_file(layer)  # FlatGeobuf has an order of its own, and polygons overlap
+    burnt = burn((stored.geometry, stored["class_id"]))
+    file = write_raster(tmp_path / "a.tif", raster)
+    np.testing.assert_array_equal(evaluate(layer, file).pixels.counts, expected_counts(raster, burnt))
+    np.testing.assert_array_equal(evaluate(file, layer).pixels.counts, expected_counts(burnt, raster))
+
+
+def test_two_layers(tmp_path, polygons):
+    shapes, _ = polygons
+    few = shapely.box(390_000 + np.arange(5) * 20, 5_819_900, 390_010 + np.arange(5) * 20, 5_819_910)
+    predicted = write_polygons(tmp_path / "a.gpkg", few[:4], np.array([1, 1, 1, 2]))
+    truth = write_polygons(tmp_path / "b.gpkg", few, np.array([1, 1, 1, 2, 1]))
+    result = evaluate(predicted, truth)
+    assert result.buildings == ObjectScore(3, 0, 1)
+    assert result.pixels.recall[1] == 0.75
+    assert result.pixels.precision[1] == result.pixels.iou[2] == 1.0
+    assert result.pixels.counts[1].sum() == 4 * 20 * 20
+    same = evaluate(truth, truth)
+    assert same.pixels.mean_iou == 1.0
+    assert same.buildings == ObjectScore(4, 0, 0)
+    text = result.format()
+    assert "building" in text
+    assert "3 found, 0 made up, 1 missed" in text
+    assert len(shapes)
+
+
+def test_one_class_against_everything_else(tmp_path):
+    truth, predicted = make_classes(0), make_classes(1)
+    write_raster(tmp_path / "p.tif", predicted)
+    write_raster(tmp_path / "t.tif", truth)
+    result = evaluate(tmp_path / "p.tif", tmp_path / "t.tif", only_class="road")
+    known = (truth != 255) & (predicted != 255)
+    np.testing.assert_array_equal(
+        result.pixels.counts, ConfusionMatrix.count((truth == 2)[known], (predicted == 2)[known], 2).counts
+    )
+    assert result.classes == ("everything else", "road")
+
+
+def test_polygons_without_classes_need_one(tmp_path, polygons):
+    layer = write_polygons(tmp_path / "a.gpkg", polygons[0])
+    file = write_raster(tmp_path / "a.tif", make_classes(2))
+    with pytest.raises(InputError, match="neither"):
+        evaluate(file, layer)
+    burnt = burn((polygons[0], [1] * 30))
+    result = evaluate(file, layer, only_class="building")
+    assert result.pixels.counts[1].sum() == ((burnt == 1) & (make_classes(2) != 255)).sum()
+
+
+def test_classes_by_name(tmp_path):
+    square = {"type": "Polygon", "coordinates": [[[13, 52], [13.001, 52], [13.001, 52.001], [13, 52.001], [13, 52]]]}
+    feature = {"type": "Feature", "properties": {"class": "vegetation"}, "geometry": square}
+    text = json.dumps({"type": "FeatureCollection", "features": [feature]})
+    (tmp_path / "a.geojson").write_text(text)
+    result = evaluate(tmp_path / "a.geojson", tmp_path / "a.geojson")
+    assert result.pixels.iou[3] == 1.0
+    (tmp_path / "b.geojson").write_text(text.replace("vegetation", "glacier"))
+    with pytest.raises(InputError, match="glacier"):
+        evaluate(tmp_path / "b.geojson", tmp_path / "a.geojson")
+
+
+def test_faults_are_named(tmp_path):
+    good = write_raster(tmp_path / "good.tif", make_classes(0))
+    with pytest.raises(InputError, match="cannot be opened"):
+        evaluate(tmp_path / "absent.tif", good)
+    with pytest.raises(InputError, match="not there"):
+        evaluate(good, tmp_path / "absent.gpkg")
+    with pytest.raises(InputError, match="float32"):
+        evaluate(write_raster(tmp_path / "float.tif", make_classes(0), dtype="float32"), good)
+    with pytest.raises(InputError, match="no CRS"):
+        evaluate(write_raster(tmp_path / "bare.tif", make_classes(0), crs=None), good)
+    with pytest.raises(InputError, match="unknown classes: 77"):
+        evaluate(write_raster(tmp_path / "odd.tif", np.full((90, 130), 77)), good)
+    with pytest.raises(OptionError, match="glacier"):
+        evaluate(good, good, only_class="glacier")

@@ -1,0 +1,96 @@
+"""Memory does not grow with the raster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+SMALL_PX, LARGE_PX = 4096, 16384
+MOTIF_PX = 2048
+ALLOWED_GROWTH = 1.15
+
+
+def write_motif(path: Path, bands: np.ndarray) -> Path:
+    profile = {"driver": "GTiff", "height": MOTIF_PX, "width": MOTIF_PX, "count": len(bands), "dtype": "uint8"}
+    tiling = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    place = {"crs": "EPSG:32633", "transform": from_origin(500000, 5600000, 0.4, 0.4)}
+    with rasterio.open(path, "w", **profile, **tiling, **place) as target:
+        target.write(bands)
+    return path
+
+
+def repeat_motif(motif: Path, size_px: int) -> Path:
+    """A VRT of `size_px` squared that repeats a raster."""
+    with rasterio.open(motif) as source:
+        wkt, transform, count = source.crs.to_wkt(), source.transform.to_gdal(), source.count
+    bands = []
+    for band in range(1, count + 1):
+        sources = "".join(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{motif.name}</SourceFilename><SourceBand>{band}</SourceBand>'
+            f'<SrcRect xOff="0" yOff="0" xSize="{MOTIF_PX}" ySize="{MOTIF_PX}"/>'
+            f'<DstRect xOff="{x}" yOff="{y}" xSize="{MOTIF_PX}" ySize="{MOTIF_PX}"/></SimpleSource>'
+            for y in range(0, size_px, MOTIF_PX)
+            for x in range(0, size_px, MOTIF_PX)
+        )
+        bands.append(f'<VRTRasterBand dataType="Byte" band="{band}">{sources}</VRTRasterBand>')
+    vrt = motif.with_name(f"{motif.stem}_{size_px}.vrt")
+    vrt.write_text(
+        f'<VRTDataset rasterXSize="{size_px}" rasterYSize="{size_px}"><SRS>{wkt}</SRS>'
+        f"<GeoTransform>{', '.join(map(str, transform))}</GeoTransform>{''.join(bands)}</VRTDataset>"
+    )
+    return vrt
+
+
+def make_classes(seed: int = 2) -> np.ndarray:
+    """Blobs of three classes and a road net that runs through every repetition."""
+    noise = np.random.default_rng(seed).standard_normal((MOTIF_PX, MOTIF_PX)).astype(np.float32)
+    smooth = ndimage.gaussian_filter(noise, 6, mode="wrap")
+    classes = np.digitize(smooth, np.quantile(smooth, [0.7, 0.9])).astype(np.uint8)
+    classes[::256] = classes[:, ::256] = 3
+    return classes
+
+
+def peak_bytes(code: str) -> int:
+    script = f"{code}\nimport sys\nsys.stdout.write(str(result.peak_bytes))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=580)
+    return int(done.stdout)
+
+
+@pytest.mark.slow
+def test_polygonize(tmp_path: Path) -> None:
+    motif = write_motif(tmp_path / "classes.tif", make_classes()[None])
+    peaks = [
+        peak_bytes(
+            "import geoseg\n"
+            f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.fgb')!r}, workers=2)"
+        )
+        for size in (SMALL_PX, LARGE_PX)
+    ]
+    assert peaks[1] <= ALLOWED_GROWTH * peaks[0]
+
+
+@pytest.mark.slow
+def test_segment(tmp_path: Path) -> None:
+    """With an engine that costs nothing, but for the arrays that pass through it."""
+    rng = np.random.default_rng(4)
+    coarse = ndimage.zoom(rng.integers(0, 255, (3, 128, 128)).astype(np.float32), (1, 16, 16), order=1, mode="grid-wrap")
+    motif = write_motif(tmp_path / "image.tif", np.clip(coarse, 0, 255).astype(np.uint8))
+    root = str(Path(__file__).parents[2])
+    peaks = [
+        peak_bytes(
+            f"import sys; sys.path.insert(0, {root!r})\n"
+            "import geoseg, geoseg.run.graph as graph\n"
+            "from tests import fakes\n"
+            "graph.open_engine = lambda package, geometry, device: fakes.FakeEngine(geometry)\n"
+            f"result = geoseg.segment({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.fgb')!r}, workers=2)"
+        )
+        for size in (SMALL_PX, LARGE_PX)
+    ]
+    assert peaks[1] <= ALLOWED_GROWTH * peaks[0]

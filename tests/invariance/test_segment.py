@@ -1,0 +1,142 @@
+"""Tiling is invisible: the files do not tell how, where, in what order or in how many attempts they were made."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import geopandas
+import pytest
+
+import geoseg
+from geoseg.tiles.plan import DEFAULT_TILE_PX
+from tests.invariance.running import GEOSEG, assert_same_bytes, run_geoseg, segment_arguments, segment_to
+
+
+def test_two_threads(scene: Path, reference: Path, tmp_path: Path) -> None:
+    segment_to(tmp_path, scene, "--workers", 2)
+    assert_same_bytes(tmp_path, reference)
+
+
+@pytest.mark.parametrize("tile_px", [700, DEFAULT_TILE_PX])
+def test_tile_size(scene: Path, reference: Path, tmp_path: Path, tile_px: int) -> None:
+    segment_to(tmp_path, scene, "--tile-px", tile_px)
+    assert_same_bytes(tmp_path, reference)
+
+
+@pytest.mark.cluster
+def test_two_processes(scene: Path, reference: Path, tmp_path: Path) -> None:
+    segment_to(tmp_path, scene, "--scheduler", "local", "--workers", 2)
+    assert_same_bytes(tmp_path, reference)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A dask scheduler and two dask workers, each a process of its own; gives the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = [sys.executable, "-m", "dask"]
+    host, port = address.removeprefix("tcp://").split(":")
+    commands = [[*dask, "scheduler", "--host", host, "--port", port, "--no-dashboard"]]
+    commands += [[*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]] * 2
+    with ExitStack() as stack:
+        for command in commands:
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
+            stack.callback(process.kill)
+        yield address
+
+
+@pytest.mark.cluster
+def test_a_real_cluster(scene: Path, reference: Path, tmp_path: Path, cluster: str) -> None:
+    segment_to(tmp_path, scene, "--scheduler", cluster)
+    assert_same_bytes(tmp_path, reference)
+
+
+def test_killed_ten_times_and_continued(scene: Path, reference: Path, tmp_path: Path) -> None:
+    chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "5"))
+    arguments = [*GEOSEG, *map(str, segment_arguments(tmp_path, scene))]
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=chance.uniform(0.5, 5))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        else:
+            assert process.returncode == 0
+            for path in tmp_path.glob("*.*"):
+                path.unlink()
+        kills += 1
+    run_geoseg(*segment_arguments(tmp_path, scene), "--overwrite")
+    assert_same_bytes(tmp_path, reference)
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in reference.iterdir()}
+
+
+def test_geopackages_hold_equal_features_in_equal_order(scene: Path, reference: Path, tmp_path: Path) -> None:
+    segment_to(tmp_path, scene, layer="layer.gpkg")
+    layer, expected = geoseg.open_layer(tmp_path / "layer.gpkg"), geoseg.open_layer(reference / "layer.fgb")
+    geopandas.testing.assert_geodataframe_equal(layer, expected, check_like=True)
+
+
+class TestSecondRun:
+    """What is done stays done; what changed is done again."""
+
+    def run(self, folder: Path, image: Path, **options: object) -> geoseg.SegmentResult:
+        keep = {"work_dir": folder / "work", "tile_px": 1, "overwrite": True}
+        return geoseg.segment(image, folder / "map.gpkg", **(keep | options))
+
+    def test_a_finished_job_does_no_work(self, scene: Path, tmp_path: Path) -> None:
+        first = self.run(tmp_path, scene)
+        made = (tmp_path / "map.gpkg").stat().st_mtime_ns
+        second = self.run(tmp_path, scene)
+        assert first.tiles_computed == first.tiles > 1
+        assert second.tiles_computed == 0
+        assert second.polygons == first.polygons
+        assert (tmp_path / "map.gpkg").stat().st_mtime_ns == made
+
+    def test_a_lost_output_is_made_again_from_finished_tiles(self, scene: Path, tmp_path: Path) -> None:
+        self.run(tmp_path, scene)
+        (tmp_path / "map.gpkg").unlink()
+        assert self.run(tmp_path, scene).tiles_computed == 0
+        assert (tmp_path / "map.gpkg").exists()
+
+    def test_another_filter_reuses_the_tiles(self, scene: Path, tmp_path: Path) -> None:
+        first = self.run(tmp_path, scene)
+        second = self.run(tmp_path, scene, min_area_m2=50.0)
+        assert second.tiles_computed == 0
+        assert sum(second.polygons.values()) < sum(first.polygons.values())
+
+    def test_one_lost_tile_is_computed_alone(self, scene: Path, tmp_path: Path) -> None:
+        self.run(tmp_path, scene)
+        for stage in ("classes", "traces"):
+            sorted((tmp_path / "work" / stage).iterdir())[0].unlink()
+        (tmp_path / "map.gpkg").unlink()
+        assert self.run(tmp_path, scene).tiles_computed == 1
+
+    def test_fresh_computes_everything(self, scene: Path, tmp_path: Path) -> None:
+        first = self.run(tmp_path, scene)
+        assert self.run(tmp_path, scene, fresh=True).tiles_computed == first.tiles
+
+    def test_a_changed_input_is_noticed(self, scene: Path, tmp_path: Path) -> None:
+        image = tmp_path / "scene.tif"
+        image.write_bytes(scene.read_bytes())
+        first = self.run(tmp_path, image)
+        time.sleep(0.01)
+        image.write_bytes(scene.read_bytes())
+        assert self.run(tmp_path, image).tiles_computed == first.tiles
+
+    def test_a_changed_option_is_noticed(self, scene: Path, tmp_path: Path) -> None:
+        self.run(tmp_path, scene)
+        assert self.run(tmp_path, scene, tile_px=700).tiles_computed > 0

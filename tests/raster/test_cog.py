@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+
+from geoseg.errors import InputError, OutputError
+from geoseg.grid import GeoGrid, Window
+from geoseg.legend import LAND_COVER
+from geoseg.raster.cog import read_legend, write_class_raster, write_confidence_raster
+
+Grids = Callable[..., GeoGrid]
+
+
+@pytest.fixture
+def classes() -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(0).integers(0, 5, (120, 150)).astype(np.uint8)
+    fine = coarse.repeat(11, 0).repeat(9, 1)
+    return np.where(fine == 4, 255, fine).astype(np.uint8)
+
+
+def cut(values: NDArray[np.uint8], size: tuple[int, int]) -> list[tuple[Window, NDArray[np.uint8]]]:
+    whole = Window(0, 0, *values.shape)
+    windows = [
+        Window(row, col, *size).intersect(whole)
+        for row in range(0, whole.rows, size[0])
+        for col in range(0, whole.cols, size[1])
+    ]
+    return [(w, values[w.within(whole)]) for w in windows]
+
+
+def test_bytes_do_not_depend_on_blocks_or_their_order(
+    tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]
+) -> None:
+    grid, seen = make_grid(*classes.shape), set()
+    for size in ((512, 512), (9999, 9999), (480, 480), (700, 301), (33, 1350)):
+        blocks = cut(classes, size)
+        for order in (blocks, blocks[::-1], [blocks[i] for i in np.random.default_rng(1).permutation(len(blocks))]):
+            path = tmp_path / "classes.tif"
+            write_class_raster(path, grid, order, legend=LAND_COVER, overwrite=True)
+            seen.add((path.read_bytes(), path.with_name("classes.tif.aux.xml").read_bytes()))
+    assert len(seen) == 1
+
+
+def test_blocks_of_nodata_may_be_left_out(tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]) -> None:
+    classes[300:700, 200:900] = 255
+    grid, paths = make_grid(*classes.shape), (tmp_path / "all.tif", tmp_path / "some.tif")
+    blocks = cut(classes, (100, 100))
+    write_class_raster(paths[0], grid, blocks, legend=LAND_COVER)
+    write_class_raster(paths[1], grid, (b for b in blocks if (b[1] != 255).any()), legend=LAND_COVER)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_what_a_gis_finds(tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]) -> None:
+    grid, path = make_grid(*classes.shape), tmp_path / "classes.tif"
+    write_class_raster(path, grid, cut(classes, (480, 480)), legend=LAND_COVER)
+    with rasterio.open(path) as raster:
+        np.testing.assert_array_equal(raster.read(1), classes)
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert raster.nodata == 255
+        assert raster.crs == rasterio.CRS.from_wkt(grid.crs)
+        assert raster.transform == grid.transform
+        assert raster.overviews(1)
+        assert [raster.colormap(1)[c.id][:3] for c in LAND_COVER.classes] == [c.color for c in LAND_COVER.classes]
+        assert raster.colormap(1)[255][3] == 0
+        assert read_legend(raster) == LAND_COVER
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["classes.tif", "classes.tif.aux.xml"]
+
+
+def test_confidence(tmp_path: Path, make_grid: Grids) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (600, 700)).astype(np.uint8)
+    grid, path = make_grid(600, 700), tmp_path / "confidence.tif"
+    write_confidence_raster(path, grid, cut(values, (99, 512)))
+    with rasterio.open(path) as raster:
+        np.testing.assert_array_equal(raster.read(1), values)
+        assert raster.scales == (1 / 255,)
+        assert raster.nodata == 0
+        assert read_legend(raster) is None
+    first = path.read_bytes()
+    write_confidence_raster(path, grid, cut(values, (600, 700)), overwrite=True)
+    assert path.read_bytes() == first
+
+
+def test_existing_files_and_failures(tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]) -> None:
+    grid, path = make_grid(*classes.shape), tmp_path / "classes.tif"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        write_class_raster(path, grid, cut(classes, (480, 480)), legend=LAND_COVER)
+
+    def fail() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        yield from cut(classes, (480, 480))[:3]
+        raise InputError("no more")
+
+    with pytest.raises(InputError):
+        write_class_raster(path, grid, fail(), legend=LAND_COVER, overwrite=True)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_class_raster(tmp_path / "file" / "a.tif", grid, [], legend=LAND_COVER)
