@@ -41,16 +41,11 @@ class EvaluationResult:
         """A table for people; a dash stands where a score is 0 / 0."""
         matrix = self.pixels
         scores = np.stack([matrix.iou, matrix.precision, matrix.recall, matrix.f1])
-        rows = [*zip(self.classes, scores.T, strict=True), ("mean", np.array([mean_known(s) for s in scores]))]
+        rows = [*zip(self.classes, scores.T, strict=True), ("mean", [mean_known(score) for score in scores])]
         width = max(len(name) for name, _ in rows)
-        lines = [f"{'':{width}}     IoU  precision  recall      F1"]
-        lines += [
-            f"{name:{width}}  {_show(s[0]):>6}  {_show(s[1]):>9}  {_show(s[2]):>6}  {_show(s[3]):>6}"
-            for name, s in rows
-        ]
-        lines.append(
-            f"pixels compared: {matrix.pixels:,}, left out: {self.left_out_px:,}, right: {_show(matrix.accuracy)}"
-        )
+        lines = [" " * width + "".join(f"{title:>11}" for title in ("IoU", "precision", "recall", "F1"))]
+        lines += [f"{name:{width}}" + "".join(f"{_show(s):>11}" for s in row) for name, row in rows]
+        lines.append(f"{matrix.pixels:,} pixels, {_show(matrix.accuracy)} of them right; {self.left_out_px:,} left out")
         if self.buildings:
             b = self.buildings
             lines.append(

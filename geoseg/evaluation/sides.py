@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -97,7 +98,7 @@ class LayerClasses:
         burnt = rasterize(
             zip(self._geometries[near], self._class_id[near].tolist(), strict=True),
             out_shape=window.shape,
-            transform=self._grid.transform * Affine.translation(window.col, window.row),
+            transform=self._grid.transform @ Affine.translation(window.col, window.row),
             dtype=np.uint8,
         )
         return np.asarray(burnt, np.uint8)
@@ -166,7 +167,10 @@ def open_sides(
 
 def _open_raster(path: Path) -> DatasetReader:
     try:
-        dataset = rasterio.open(path)
+        with warnings.catch_warnings():
+            # Two pictures of one size without a georeference can be compared as well.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(path)
     except RasterioError as error:
         raise InputError(
             f"{path} cannot be opened: {error}", expected="a class raster or a polygon layer", remedy="check the path"
@@ -206,5 +210,5 @@ def _lay_grid(predicted: geopandas.GeoDataFrame, truth: geopandas.GeoDataFrame, 
     bounds = np.array([frame.to_crs(crs).total_bounds for frame in filled])
     (west, south), (east, north) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
     rows, cols = math.ceil((north - south) / resolution_m), math.ceil((east - west) / resolution_m)
-    transform = Affine.translation(west, north) * Affine.scale(resolution_m, -resolution_m)
+    transform = Affine.translation(west, north) @ Affine.scale(resolution_m, -resolution_m)
     return GeoGrid(crs.to_wkt(), transform, max(rows, 1), max(cols, 1))

@@ -46,7 +46,7 @@ def predict_block(
     classes = np.full(block.shape, nodata, np.uint8)
     confidence = np.zeros(block.shape, np.uint8)
     patches = _read_patches(source, lattice, block, mask)
-    while batch := list(islice(patches, engine.batch_px)):
+    while batch := list(islice(patches, engine.batch_size)):
         predicted = engine.predict(np.stack([image for _, image, _ in batch]))
         for (core, _, known), core_classes, core_confidence in zip(batch, *predicted, strict=True):
             kept = core.intersect(block)

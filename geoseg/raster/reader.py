@@ -88,7 +88,8 @@ class RasterSource:
         inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
         values, valid = self.read_values(inside)
         image = self._to_image(values)
-        image[:, ~valid] = fill
+        if self.may_hold_nodata:
+            image[:, ~valid] = fill
         if inside == window:
             return image, valid
         picked = np.ix_(rows - inside.row, cols - inside.col)
@@ -155,7 +156,7 @@ def is_remote(path: str) -> bool:
 
 
 def probe_windows(grid: GeoGrid, *, count: int = 12, size_px: int = 128) -> Iterator[Window]:
-    """A fixed lattice of count x count windows of size_px, first to last pixel; all pixels of a smaller raster, once."""
+    """A fixed lattice of count x count windows of size_px; of a smaller raster, all pixels, each once."""
     for row, rows in _spread(grid.rows, count, size_px):
         for col, cols in _spread(grid.cols, count, size_px):
             yield Window(row, col, rows, cols)

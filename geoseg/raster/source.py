@@ -63,16 +63,20 @@ def open_raster(
                 source = describe_dataset(name, dataset, bands)
                 files = list(dataset.files) or [name]
     except GDAL_FAULTS as error:
-        raise InputError(
-            f"{name}: not readable as a raster ({error})",
-            expected="a complete raster that GDAL opens (GeoTIFF, COG, VRT, JPEG 2000, ...)",
-            remedy="check the file with `gdalinfo FILE`; copy or download it again if it is incomplete",
-        ) from error
+        raise _unreadable(name, error) from error
     try:
         return _finish(source, files, value_range)
     finally:
         # The probes ran before the fingerprint was known: nothing may find this dataset under another identity.
         close_thread_dataset()
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name}: not readable as a raster ({error})",
+        expected="a complete raster that GDAL opens (GeoTIFF, COG, VRT, JPEG 2000, ...)",
+        remedy="check the file with `gdalinfo FILE`; copy or download it again if it is incomplete",
+    )
 
 
 def locate_raster(path: str | Path) -> str:
@@ -109,10 +113,11 @@ def describe_dataset(name: str, dataset: rasterio.DatasetReader, bands: int | tu
     palette = _read_palette(dataset) if bands == 3 else None
     chosen = (1,) if palette else _choose_bands(name, dataset, bands)
     dtypes = {dataset.dtypes[i - 1] for i in chosen}
-    dtype = np.result_type(*dtypes) if not any("complex" in d for d in dtypes) else None
-    if dtype is None:
+    if len(dtypes) > 1 or any("complex" in dtype for dtype in dtypes):
         raise InputError(
-            f"{name}: complex values", expected="real values", remedy="write magnitudes with gdal_calc.py first"
+            f"{name}: bands of type {', '.join(sorted(dtypes))}",
+            expected="real values, all bands of one data type",
+            remedy="convert it: gdal_translate -ot Float32 FILE converted.tif",
         )
     flags = set(dataset.mask_flag_enums[chosen[0] - 1])
     has_mask = MaskFlags.alpha not in flags and not flags & {MaskFlags.all_valid, MaskFlags.nodata}
@@ -121,7 +126,7 @@ def describe_dataset(name: str, dataset: rasterio.DatasetReader, bands: int | tu
         path=name,
         grid=grid,
         bands=chosen,
-        dtype=str(dtype),
+        dtype=dtypes.pop(),
         scale=ByteScale(),
         nodata=tuple(map(float, nodata)) if None not in nodata else None,
         alpha_band=alpha,
@@ -242,7 +247,7 @@ def _find_valid(source: RasterSource) -> NDArray[Any]:
 def fingerprint_source(source: RasterSource, files: list[str]) -> str:
     """Hexadecimal digest of the files (name, size and time, or probes of their content) and the source."""
     digest = hashlib.sha256()
-    for file in sorted(set(files)):
+    for file in sorted(_list_members(files)):
         # Viewers add overviews and statistics later; neither changes a pixel that is read here.
         if file.endswith(SIDE_FILES):
             continue
@@ -255,3 +260,19 @@ def fingerprint_source(source: RasterSource, files: list[str]) -> str:
                 digest.update(source.read_values(window)[0].tobytes())
     digest.update(repr(source).encode())
     return digest.hexdigest()
+
+
+def _list_members(files: list[str]) -> set[str]:
+    """The files, and those that a VRT among them is made of: GDAL names only one level of them."""
+    found: set[str] = set()
+    todo = list(files)
+    while todo:
+        file = todo.pop()
+        if file not in found and file.endswith(".vrt"):
+            try:
+                with rasterio.open(file) as nested:
+                    todo += nested.files
+            except GDAL_FAULTS as error:
+                raise _unreadable(file, error) from error
+        found.add(file)
+    return found

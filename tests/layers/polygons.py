@@ -37,7 +37,4 @@ def make_columns(n: int, *, seed: int = 0, center: tuple[float, float] = (390_00
 def cut(columns: LayerColumns, *at: int) -> list[LayerColumns]:
     """The same features in batches that begin at the given rows."""
     edges = [0, *at, len(columns)]
-    return [
-        LayerColumns(*(getattr(columns, name)[a:b] for name in LayerColumns.__slots__))
-        for a, b in pairwise(edges)
-    ]
+    return [LayerColumns(*(getattr(columns, name)[a:b] for name in LayerColumns.__slots__)) for a, b in pairwise(edges)]

@@ -121,3 +121,9 @@ def test_no_polygons():
 
 def test_mean_confidence():
     np.testing.assert_allclose(mean_confidence(np.array([255 * 3, 0, 128]), np.array([3, 7, 1])), [1.0, 0.0, 128 / 255])
+
+
+def test_no_longitude_is_not_a_number():
+    polygons = np.array([shapely.box(1e12, 1e12, 2e12, 2e12), shapely.box(390_000, 5_820_000, 390_010, 5_820_010)])
+    area, perimeter = measure_polygons(polygons, grid_of("EPSG:32633"))
+    assert np.isnan(area).tolist() == np.isnan(perimeter).tolist() == [True, False]

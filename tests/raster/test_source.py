@@ -146,6 +146,16 @@ class TestRefusals:
     def test_complex_values(self, make_raster: Make, rgb_values: NDArray[np.uint8]) -> None:
         self.refuse(make_raster(rgb_values.astype(np.complex64)), "complex")
 
+    def test_bands_of_several_types(self, make_raster: Make, rgb_values: NDArray[np.uint8]) -> None:
+        make_raster(rgb_values[:1], name="a.tif")
+        second = make_raster(rgb_values[1:].astype(np.uint16), name="b.tif")
+        vrt = second.with_name("mixed.vrt")
+        rasterio.shutil.copy(second, vrt, driver="VRT")
+        band = '<VRTRasterBand dataType="Byte" band="3"><SimpleSource><SourceFilename relativeToVRT="1">a.tif'
+        end = "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+        vrt.write_text(vrt.read_text().replace("</VRTDataset>", band + end))
+        self.refuse(vrt, "uint16, uint8")
+
     def test_all_nodata(self, make_raster: Make) -> None:
         self.refuse(make_raster(np.zeros((3, 70, 90), np.uint8), nodata=0), "every pixel is nodata")
         self.refuse(make_raster(np.full((3, 70, 90), np.nan, np.float32)), "every pixel is nodata")
@@ -279,8 +289,12 @@ class TestFingerprint:
         rasterio.shutil.copy(path, vrt, driver="VRT")
         source = open_raster(vrt)
         np.testing.assert_array_equal(source.read(source.grid.window)[0], rgb_values)
+        outer = path.with_name("outer.vrt")
+        outer.write_text(vrt.read_text().replace("scene.tif", "scene.vrt"))
+        nested = open_raster(outer)
         make_raster(255 - rgb_values)
         assert open_raster(vrt).fingerprint != source.fingerprint
+        assert open_raster(outer).fingerprint != nested.fingerprint
 
     def test_overviews_and_statistics_do_not_count(self, make_raster: Make, rgb_values: NDArray[np.uint8]) -> None:
         path = make_raster(rgb_values)

@@ -124,26 +124,28 @@ def _paint_streets(canvas: Canvas, streets: list[Street]) -> None:
     patches = normalize(canvas.noise(60.0, octaves=4))
     dusty = np.clip(canvas.noise(90.0) * 1.5 - 0.5, 0, 0.5)[..., None]
     # Earth first: asphalt runs through at crossings.
-    for street in sorted(streets, key=lambda s: s.color == ASPHALT):
-        cover = np.zeros((canvas.size, canvas.size), np.uint8)
-        line = [to_xy(street.line)]
-        cv2.polylines(cover, line, False, 255, thickness=round(street.width_px), lineType=cv2.LINE_AA, shift=3)
+    for surface in (DIRT, CONCRETE, ASPHALT):
+        alike = [street for street in streets if street.color == surface]
+        cover, tracks = np.zeros_like(canvas.taken), np.zeros_like(canvas.taken)
+        for street in alike:
+            _draw_line(cover, street.line, round(street.width_px))
+            for side in (-0.22, 0.22):
+                _draw_line(tracks, street.line + line_normals(street.line) * street.width_px * side, 5)
+        rough, worn = (0.08, 0.93) if surface == ASPHALT else (0.12, 1.07)
         verge = cv2.GaussianBlur(cv2.dilate(cover, np.ones((5, 5), np.uint8)), (0, 0), 3).astype(np.float32) / 255
         canvas.blend((168, 148, 122), verge * 0.3 * (0.3 + 0.6 * patches))
-        rough = 0.08 if street.color == ASPHALT else 0.12
-        color = np.array(street.color, np.float32) * (1 + rough * (canvas.grain + 2 * (patches - 0.5)))[..., None]
+        color = np.array(surface, np.float32) * (1 + rough * (canvas.grain + 2 * (patches - 0.5)))[..., None]
         color += (np.array((166, 152, 130), np.float32) - color) * dusty
         canvas.blend(color, cv2.GaussianBlur(cover, (0, 0), 0.8).astype(np.float32) / 255)
-        for side in (-0.22, 0.22):
-            track = np.zeros_like(cover)
-            shifted = street.line + line_normals(street.line) * street.width_px * side
-            cv2.polylines(track, [to_xy(shifted)], False, 255, thickness=5, lineType=cv2.LINE_AA, shift=3)
-            tone = 0.93 if street.color == ASPHALT else 1.07
-            soft = cv2.GaussianBlur(track, (0, 0), 2).astype(np.float32) / 255
-            canvas.blend(color * tone, soft * 0.6)
+        canvas.blend(color * worn, cv2.GaussianBlur(tracks, (0, 0), 2).astype(np.float32) / 255 * 0.6)
         canvas.classes[cover > 127] = ROAD
         canvas.taken[cover > 0] = ROAD
-        _park_cars(canvas, street)
+        for street in alike:
+            _park_cars(canvas, street)
+
+
+def _draw_line(cover: NDArray[np.uint8], line: Points, width_px: int) -> None:
+    cv2.polylines(cover, [to_xy(line)], False, 255, thickness=width_px, lineType=cv2.LINE_AA, shift=3)
 
 
 def _park_cars(canvas: Canvas, street: Street) -> None:
