@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import rasterio
 from affine import Affine
@@ -50,15 +49,20 @@ def render_overlay(
     """
     colors, grid = _read_image(str(image), max_px)
     read = _burn_layer if is_layer_path(classes) else _read_classes
-    ids = read(Path(classes), grid, legend)
-    picture = draw_overlay(colors, ids, legend, pixel_m=grid.ground_resolution_m()[1])
+    ids, objects = read(Path(classes), grid, legend)
+    picture = draw_overlay(colors, ids, legend, pixel_m=grid.ground_resolution_m()[1], objects=objects)
     with replace_file(Path(output)) as part:
         Image.fromarray(picture).save(part, format="PNG", optimize=True)
     return Path(output)
 
 
 def draw_overlay(
-    image: NDArray[np.uint8], classes: NDArray[np.uint8], legend: ClassLegend, *, pixel_m: float
+    image: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    legend: ClassLegend,
+    *,
+    pixel_m: float,
+    objects: NDArray[np.int32] | None = None,
 ) -> NDArray[np.uint8]:
     """Tint an image by class.
 
@@ -67,24 +71,36 @@ def draw_overlay(
         classes: uint8 (h, w) class ids.
         legend: colours and names.
         pixel_m: width of a pixel on the ground in metres, for the scale bar; not a number leaves the bar out.
+        objects: int32 (h, w), different numbers in neighbouring objects; without it, areas of one class are one object.
 
     Returns:
         uint8 (h, w, 3), 0 to 255.
     """
     shown = [c for c in legend.classes if c.kind != "background" and c.id != legend.nodata]
     picture = image.astype(np.float32)
+    # The outline lies within the object, so that neighbours both keep theirs.
+    outline = _find_borders(classes.astype(np.int32) if objects is None else objects)
     for entry in shown:
-        inside = (classes == entry.id).astype(np.uint8)
+        inside = classes == entry.id
         color = np.array(entry.color, np.float32)
-        picture[inside > 0] += (color - picture[inside > 0]) * FILL_OPACITY
-        # The outline lies within the area, so that neighbours both keep theirs.
-        outline = (inside - cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)) > 0
-        picture[outline] = color
+        picture[inside] += (color - picture[inside]) * FILL_OPACITY
+        picture[inside & outline] = color
     canvas = Image.fromarray(np.round(picture).astype(np.uint8)).convert("RGBA")
     _draw_legend(canvas, [(c.name, c.color) for c in shown])
     if math.isfinite(pixel_m):
         _draw_scale_bar(canvas, pixel_m)
     return np.asarray(canvas.convert("RGB"))
+
+
+def _find_borders(objects: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Pixels (h, w) of which one of the four neighbours belongs to another object."""
+    border = np.zeros(objects.shape, bool)
+    down, right = objects[1:] != objects[:-1], objects[:, 1:] != objects[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= right
+    border[:, :-1] |= right
+    return border
 
 
 def _read_image(path: str, max_px: int) -> tuple[NDArray[np.uint8], GeoGrid]:
@@ -111,7 +127,7 @@ def _stretch(values: np.ma.MaskedArray[Any, Any]) -> NDArray[np.uint8]:
     return np.asarray((np.clip((known - low) / max(high - low, 1e-9), 0, 1) * 255).filled(0), np.uint8)
 
 
-def _read_classes(path: Path, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.uint8]:
+def _read_classes(path: Path, grid: GeoGrid, legend: ClassLegend) -> tuple[NDArray[np.uint8], None]:
     target = {"crs": grid.crs, "transform": grid.transform, "height": grid.rows, "width": grid.cols}
     try:
         with (
@@ -119,20 +135,21 @@ def _read_classes(path: Path, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.
             rasterio.open(path) as raster,
             WarpedVRT(raster, **target, resampling=Resampling.nearest, nodata=legend.nodata) as aligned,
         ):
-            classes: NDArray[np.uint8] = aligned.read(1)
-            return classes
+            return aligned.read(1).astype(np.uint8), None
     except GDAL_FAULTS as error:
         raise _unreadable(str(path), error) from error
 
 
-def _burn_layer(path: Path, grid: GeoGrid, legend: ClassLegend) -> NDArray[np.uint8]:
+def _burn_layer(path: Path, grid: GeoGrid, legend: ClassLegend) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     frame = open_layer(path)
     if "class_id" not in frame:
         raise InputError(f"{path} has no column class_id", expected="a layer of geoseg", remedy="check the path")
-    frame = frame.to_crs(grid.crs)
-    shapes = [(g, int(i)) for g, i in zip(frame.geometry, frame["class_id"], strict=True) if g and not g.is_empty]
-    classes = np.full((grid.rows, grid.cols), legend.nodata, np.uint8)
-    return rasterize(shapes, out=classes, transform=grid.transform) if shapes else classes
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(grid.crs)
+    objects = np.zeros((grid.rows, grid.cols), np.int32)
+    if len(frame):
+        rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), out=objects, transform=grid.transform)
+    ids = np.concatenate([[legend.nodata], frame["class_id"].to_numpy()]).astype(np.uint8)
+    return ids[objects], objects
 
 
 def _unreadable(path: str, error: Exception) -> InputError:

@@ -64,12 +64,10 @@ def measure_halo(
     Raises:
         OptionError: no image, an image smaller than a patch, or no halo that is affordable.
     """
+    check_sizes(images, patch_px)
     affordable = [h for h in sorted(halos_px) if 4 * h <= patch_px]
-    if not images or not affordable or any(min(image.shape[1:]) < patch_px for image in images):
-        raise OptionError(
-            f"images of {[image.shape for image in images]}, halos {tuple(halos_px)}",
-            expected=f"at least one image, none below {patch_px} px, and a halo up to {patch_px // 4} px",
-        )
+    if not affordable:
+        raise OptionError(f"halos {tuple(halos_px)}", expected=f"one of at most {patch_px // 4} px")
     depth = _measure_depth(patch_px)
     differing, compared = np.zeros(patch_px // 2, np.int64), np.zeros(patch_px // 2, np.int64)
     margin = math.ceil(max(*halos_px, STRIDE_PX) / STRIDE_PX) * STRIDE_PX
@@ -86,6 +84,20 @@ def measure_halo(
     good = [h for h in affordable if errors[h] < limit]
     chosen = good[0] if good else min(affordable, key=lambda h: errors[h])
     return HaloMeasurement(patch_px, chosen, errors, counts)
+
+
+def check_sizes(images: Sequence[NDArray[np.uint8]], patch_px: int) -> None:
+    """Refuse images, uint8 (B, H, W), that a halo cannot be measured on.
+
+    Raises:
+        OptionError: there is none, or one is smaller than a patch of `patch_px`.
+    """
+    if not images or any(min(image.shape[1:]) < patch_px for image in images):
+        raise OptionError(
+            f"images of {[image.shape for image in images]}",
+            expected=f"at least one image, none below {patch_px} px, the patch",
+            remedy="bring larger images, or choose a smaller patch",
+        )
 
 
 def _measure_depth(patch_px: int) -> NDArray[np.int64]:

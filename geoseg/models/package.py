@@ -18,6 +18,7 @@ from geoseg.models.manifest import (
     ModelPackage,
     PackageFile,
     format_manifest,
+    is_package_name,
     parse_manifest,
 )
 from geoseg.models.weights import read_weights_header
@@ -31,7 +32,7 @@ def list_packages() -> tuple[str, ...]:
     """Names of the shipped packages, sorted."""
     library = _find_library()
     found = library.iterdir() if library.is_dir() else ()
-    return tuple(sorted(entry.name for entry in found if (entry / MANIFEST).is_file()))
+    return tuple(sorted(entry.name for entry in found if is_package_name(entry.name) and (entry / MANIFEST).is_file()))
 
 
 def load_package(name_or_dir: str | Path) -> ModelPackage:

@@ -18,7 +18,7 @@ from geoseg.legend import ClassLegend, LegendClass
 from geoseg.models.card import write_card
 from geoseg.models.engine import PatchGeometry
 from geoseg.models.export import export_network
-from geoseg.models.halo import SEAM_LIMIT, HaloMeasurement, measure_halo
+from geoseg.models.halo import SEAM_LIMIT, HaloMeasurement, check_sizes, measure_halo
 from geoseg.models.networks import NetworkSpec, build_network, load_weights
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import ModelPackage, write_package
@@ -79,11 +79,12 @@ def make_package(
         OptionError: an image is smaller than a patch.
         OutputError: the folder cannot be written.
     """
+    check_sizes(images, patch_px)
     described = _read_checkpoint(checkpoint)
     spec: NetworkSpec = described["network"]
     network = build_network(spec)
     load_weights(network, checkpoint / "weights.safetensors")
-    draft = output.with_name(output.name + ".new")
+    draft = output.with_name(f".{output.name}.new")
     package = ModelPackage(
         path=draft,
         name=name,

@@ -63,7 +63,7 @@ def _read_entry(path: Path, name: str, row: object, start: int) -> TensorEntry:
     if not isinstance(row, dict) or set(row) != {"dtype", "shape", "data_offsets"}:
         raise _fault(path, f"tensor {name!r} without its three fields", expected)
     dtype, shape, span = row["dtype"], row["shape"], row["data_offsets"]
-    if dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise _fault(path, f"tensor {name!r} of dtype {dtype!r}", "F16 or F32")
     if not _are_counts(shape) or len(shape) > 8 or not _are_counts(span) or len(span) != 2:
         raise _fault(path, f"tensor {name!r} with shape {shape!r:.60} at {span!r:.60}", expected)

@@ -29,7 +29,7 @@ from geoseg.training.losses import segmentation_loss
 from geoseg.training.optimize import build_optimizer, learning_rate_factor, set_learning_rates, update_average
 from geoseg.training.samples import Batch, Sampler
 from geoseg.training.scenes import SceneReader, find_scenes
-from geoseg.training.validate import Score, normalise, validate
+from geoseg.training.validate import Score, normalise, validate, weigh_scores
 
 LOG = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainRes
     """Train the network of a job, or go on where an earlier run in `output` stopped.
 
     `output` receives `log.csv`, `best/` (averaged weights with the best score, and `checkpoint.json`) and `last/`
-    (all that is needed to go on). Ctrl-C ends training after the running step, with a last validation.
+    (all that is needed to go on). Ctrl-C ends training with a last validation.
 
     Args:
         job_path: a job in TOML.
@@ -113,7 +113,7 @@ class _Run:
             raise OptionError(f"{min(shared)} is used for training and for validation", expected="places held out")
         self.reader = reader
         self.sampler = Sampler(job, self.train_scenes, reader)
-        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.step, self.seconds, self.best, self.validated_step = 0, 0.0, -1.0, -1
         if (output / "last").exists():
             self._resume()
 
@@ -141,7 +141,8 @@ class _Run:
     def finish(self) -> TrainResult:
         """Validate once more and say what was reached."""
         self._save_progress()
-        self._validate(float("nan"))
+        if self.step != self.validated_step:
+            self._validate(float("nan"))
         described = read_description(self.output / "best")
         skipped = (*self.skipped, *self.sampler.skipped)
         return TrainResult(self.output / "best" / WEIGHTS, self.spec, described["metrics"], self.step, skipped)
@@ -187,7 +188,8 @@ class _Run:
 
     def _validate(self, loss: float) -> None:
         scores = validate(self.average, self.job, self.held_out, self.reader, self.legend)
-        mean = _weigh_scores(scores, self.job)
+        mean = weigh_scores(scores, self.job.source)
+        self.validated_step = self.step
         self._log(loss, mean, scores)
         # With nothing held out every mean is 0, and the newest weights are the best there are.
         if mean >= self.best:
@@ -235,7 +237,7 @@ class _Run:
         return listed
 
     def _save_progress(self) -> None:
-        state = {"job": self._fingerprint(), "step": self.step, "seconds": self.seconds, "best": self.best}
+        state = {"job": self._fingerprint(), "step": self.step, "seconds": self.seconds}
         write_progress(self.output / "last", self.network, self.average, self.optimizer, state)
 
     def _fingerprint(self) -> str:
@@ -251,12 +253,7 @@ class _Run:
                 remedy="choose another output, or remove the folder",
             )
         state = read_progress(self.output / "last", self.network, self.average, self.optimizer)
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        if (self.output / "best").exists():
+            self.best = read_description(self.output / "best")["metrics"]["mean_iou"]
         LOG.info("going on at step %d", self.step)
-
-
-def _weigh_scores(scores: Mapping[str, Score], job: TrainingJob) -> float:
-    """Mean of the sources' mean IoU, weighted by the sources' weights."""
-    weights = {s.name: s.weight for s in job.source if s.name in scores}
-    total = sum(weights.values())
-    return sum(scores[n].mean_iou * w for n, w in weights.items()) / total if total else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
-from geoseg.training.job import Normalisation, TrainingJob
+from geoseg.training.job import Normalisation, Source, TrainingJob
 from geoseg.training.losses import FULL, IGNORE
 from geoseg.training.samples import resample
 from geoseg.training.scenes import Scene, SceneReader
@@ -67,6 +67,13 @@ def validate(
         table = count_pairs(truth, classes, len(shown[scene.source.name]))
         counts[scene.source.name] = counts.get(scene.source.name, np.zeros_like(table)) + table
     return {name: Score(shown[name], table) for name, table in counts.items()}
+
+
+def weigh_scores(scores: Mapping[str, Score], sources: Sequence[Source]) -> float:
+    """Mean of the sources' mean IoU, weighted by the sources' weights; 0 where there is nothing to weigh."""
+    weights = {s.name: s.weight for s in sources if s.name in scores}
+    total = sum(weights.values())
+    return sum(scores[name].mean_iou * w for name, w in weights.items()) / total if total else 0.0
 
 
 def count_pairs(truth: NDArray[np.uint8], classes: NDArray[np.uint8], size: int) -> NDArray[np.int64]:

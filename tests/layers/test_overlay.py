@@ -49,6 +49,15 @@ def test_tint_outline_and_background() -> None:
     assert (drawn[250, 450] == 128).all()
 
 
+def test_touching_objects_keep_their_outlines() -> None:
+    objects = np.repeat(np.array([1, 2], np.int32), 250)[None].repeat(400, 0)
+    drawn = draw_overlay(
+        np.moveaxis(GREY, 0, -1), np.ones((400, 500), np.uint8), LAND_COVER, pixel_m=float("nan"), objects=objects
+    )
+    assert (drawn[:, 249:251] == LAND_COVER.classes[1].color).all()
+    assert (drawn[100:, 251] != LAND_COVER.classes[1].color).any(-1).all()
+
+
 def test_size_is_bounded_and_small_pictures_go_without_boxes(
     make_raster: Make, class_raster: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -23,6 +23,10 @@ SPEC = NetworkSpec("Unet", "mobilenet_v2", 3, 4, (16, 16, 16, 8, 8))
 PATCH_PX = 128
 
 
+# The matrices are small: more threads only wait for each other.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What training leaves behind, untrained but with statistics of batch normalisation that matter."""

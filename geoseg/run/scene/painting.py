@@ -68,7 +68,7 @@ def _plan_streets(canvas: Canvas) -> list[Street]:
             if index == through:
                 streets.append(Street(line, 8.0 / GROUND_M, ASPHALT))
                 continue
-            color = (ASPHALT, CONCRETE, DIRT, DIRT)[int(rng.integers(4))]
+            color = (ASPHALT, ASPHALT, CONCRETE, DIRT)[int(rng.integers(4))]
             width = rng.uniform(4.0, 6.0) / GROUND_M
             inside = canvas.town[at[:, 0], at[:, 1]] > rng.uniform(0.25, 0.5)
             streets += [Street(part, width, color) for part in _split(line, inside)]

@@ -1,0 +1,70 @@
+"""From a checkpoint to a package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from geoseg.errors import ModelError, OptionError
+from geoseg.legend import LAND_COVER
+from geoseg.models.manifest import ModelPackage
+from geoseg.models.networks import build_network, load_weights
+from geoseg.models.packaging import check_agreement, make_package
+from tests.models.conftest import PATCH_PX, SPEC
+
+
+def test_the_package_holds_what_was_measured(package: ModelPackage) -> None:
+    assert package.legend == LAND_COVER
+    assert package.metrics["mean_iou"] == 0.5
+    assert package.metrics["export"]["same_class"] > 0.9999
+    assert package.metrics["export"]["max_difference"] < 1e-4
+    errors = package.metrics["halo"]["seam_error_by_halo_px"]
+    assert package.seam_error == errors[str(package.halo_px)] == min(errors[h] for h in ("0", "32"))
+    assert 100 < package.workspace_bytes_per_px < 5000
+    assert package.provenance["licences"] == {"scenes": "CC0-1.0"}
+    assert [f.name for f in package.path.parent.iterdir()] == [package.path.name], "drafts are left behind"
+
+
+def test_the_card_tells_it(package: ModelPackage) -> None:
+    card = (package.path / "README.md").read_text()
+    for text in ("# small-1 1", "A model for tests.", "CC0-1.0", "0.4 m", "vegetation", "geoseg train job.toml"):
+        assert text in card
+
+
+def test_a_network_that_differs_is_noticed(
+    package: ModelPackage, checkpoint: Path, scenery: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network(SPEC)
+    load_weights(network, checkpoint / "weights.safetensors")
+    image = scenery[:, :PATCH_PX, :PATCH_PX]
+    assert check_agreement(package, network.eval(), image).same_class_unrounded > 0.9
+    monkeypatch.setattr("geoseg.models.packaging.MAX_DIFFERENCE", 0.0)
+    with pytest.raises(ModelError, match="small-1"):
+        check_agreement(package, network, image)
+
+
+@pytest.mark.parametrize("field", ["network", "normalisation", "legend", "sources"])
+def test_damaged_checkpoints_are_refused(
+    checkpoint: Path, scenery: NDArray[np.uint8], tmp_path: Path, field: str
+) -> None:
+    damaged = shutil.copytree(checkpoint, tmp_path / "best")
+    table = json.loads((damaged / "checkpoint.json").read_text())
+    del table[field]
+    (damaged / "checkpoint.json").write_text(json.dumps(table))
+    with pytest.raises(ModelError, match=field):
+        make_package(
+            damaged, tmp_path / "out", name="x", version="1", images=[scenery], summary="", licences={}, patch_px=128
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_below_a_patch_are_refused_first(checkpoint: Path, scenery: NDArray[np.uint8], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="images of"):
+        make_package(
+            checkpoint, tmp_path / "out", name="x", version="1", images=[scenery], summary="", licences={}, patch_px=512
+        )
