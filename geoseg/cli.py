@@ -100,9 +100,7 @@ def train(job: Path, output: Path | None, root: Path | None) -> None:
     from geoseg.training.fit import train as run
 
     result = run(job, output or job.with_suffix(""), root=root)
-    for place, metrics in result.metrics.items():
-        click.echo(f"{place}: {metrics}")
-    click.echo(f"-> {result.checkpoint}")
+    click.echo(result.format())
 
 
 @cli.command()

@@ -80,7 +80,9 @@ class GeoGrid:
         """The whole grid."""
         return Window(0, 0, self.rows, self.cols)
 
-    def to_world(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def to_world(
+        self, rows: NDArray[np.float64], cols: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(x, y) in the CRS of pixel corners given as (row, col), any shape; (0, 0) is the upper left corner."""
         t = self.transform
         return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f

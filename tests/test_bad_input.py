@@ -26,7 +26,9 @@ SIDE_PX = 96
 Run = Callable[..., str]
 
 
-def write_image(path: Path, *, bands: int = 3, dtype: str = "uint8", values: np.ndarray | None = None, **profile: object) -> Path:
+def write_image(
+    path: Path, *, bands: int = 3, dtype: str = "uint8", values: np.ndarray | None = None, **profile: object
+) -> Path:
     if values is None:
         values = np.random.default_rng(1).integers(1, 200, (bands, SIDE_PX, SIDE_PX)).astype(dtype)
     options = {"driver": "GTiff", "count": len(values), "dtype": dtype, **PLACE, **profile}
@@ -123,11 +125,11 @@ def test_a_directory_is_no_image(refuse: Run, tmp_path: Path) -> None:
 
 
 BAD_AREAS = {
-    "outside": ("-70,-30,-69,-29", "outside"),
+    "outside": ("-70,-30,-69,-29", "no pixel of the raster"),
     "zero area": ("15.0,50.5,15.0,50.6", "area"),
     "malformed": ("1,2,three,4", "W,S,E,N"),
     "too few numbers": ("1,2,3", "W,S,E,N"),
-    "south above north": ("15,51,16,50", "north"),
+    "south above north": ("15,51,16,50", "S < N"),
 }
 
 
@@ -176,7 +178,9 @@ class TestOutputs:
     def test_foreign_work_directory(self, refuse: Run, tmp_path: Path, image: Path) -> None:
         (tmp_path / "photos").mkdir()
         (tmp_path / "photos" / "me.jpg").write_text("precious")
-        refuse("segment", image, "-o", tmp_path / "map.gpkg", "--work-dir", tmp_path / "photos", expect="work directory")
+        refuse(
+            "segment", image, "-o", tmp_path / "map.gpkg", "--work-dir", tmp_path / "photos", expect="work directory"
+        )
 
     @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".parquet"])
     def test_full_disk(self, run: Run, tmp_path: Path, small_disk: Path, suffix: str) -> None:

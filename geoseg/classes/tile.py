@@ -18,7 +18,9 @@ from geoseg.grid import GeoGrid, Window
 def write_class_tile(
     path: Path, classes: NDArray[np.uint8], confidence: NDArray[np.uint8], *, grid: GeoGrid, window: Window, nodata: int
 ) -> int:
-    """Write class ids and confidence (255 = 1.0), both uint8 (rows, cols), of one window; an empty file where no pixel is known.
+    """Write class ids and confidence (255 = 1.0), both uint8 (rows, cols), of one window.
+
+    Where no pixel is known the file is empty.
 
     Returns:
         The file's size in bytes.
@@ -39,7 +41,7 @@ def write_class_tile(
                 count=2,
                 dtype="uint8",
                 crs=CRS.from_wkt(grid.crs),
-                transform=grid.transform * Affine.translation(window.col, window.row),
+                transform=grid.transform @ Affine.translation(window.col, window.row),
                 compress="deflate",
                 zlevel=1,
                 blockysize=min(64, window.rows),

@@ -25,13 +25,22 @@ class TorchEngine:
     """One batch size for every run, short batches filled up, so that no result depends on how patches come in."""
 
     def __init__(
-        self, package: ModelPackage, geometry: PatchGeometry, *, device: Literal["cpu", "cuda"] = "cpu"
+        self,
+        package: ModelPackage,
+        geometry: PatchGeometry,
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.package, self.geometry, self.bands = package, geometry, len(package.bands)
         self.batch_size = CUDA_BATCH if device == "cuda" else 1
         self._device = torch.device(device)
-        self._dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        network = load_network(package).to(self._dtype)
+        self._dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
+        network = load_network(package)
+        # Statistics of 8 bits would cost more than they save: torch takes them in float32 beside any other type.
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(self._dtype)
         if device == "cuda":
             network = network.to(memory_format=torch.channels_last)
         self._segmenter = Segmenter(network, package.mean, package.std).to(self._device)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,15 @@ from geoseg.errors import ModelError
 from geoseg.models.engine import PatchGeometry
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import load_package
+from geoseg.models.resample import classify_core
+
+SAMPLING_S = 0.001
 
 
 def measure_workspace(folder: Path, patch_px: int) -> float:
-    """Bytes per patch pixel that inference on the processor adds to a process.
+    """Bytes per patch pixel that inference on the processor adds to a process at its peak.
 
-    A fresh process predicts twice. ONNX Runtime keeps the memory of its largest run, so that what
-    the process has grown by afterwards is the peak.
+    At least the image and its probabilities: the growth for small patches hides in memory that the process has already.
 
     Args:
         folder: a model package.
@@ -34,17 +38,24 @@ def measure_workspace(folder: Path, patch_px: int) -> float:
     child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         raise ModelError(f"{folder}: inference failed: {child.stderr[-300:]}", expected="a package that can be run")
-    return int(child.stdout) / patch_px**2
+    package = load_package(folder)
+    return max(int(child.stdout) / patch_px**2, float(len(package.bands) + 4 * len(package.legend)))
 
 
 def report_growth(folder: str, patch_px: int) -> None:
-    """Write to standard output by how many bytes this process grows while it predicts one patch twice."""
-    package = load_package(Path(folder))
-    engine = OnnxEngine(package, PatchGeometry(patch_px, 0, patch_px, patch_px))
-    small = np.zeros((1, engine.bands, 32, 32), np.uint8)
-    engine.predict_probabilities(small)
-    image = np.zeros((1, engine.bands, patch_px, patch_px), np.uint8)
-    before = psutil.Process().memory_info().rss
-    for _ in range(2):
-        engine.predict(image)
-    sys.stdout.write(str(psutil.Process().memory_info().rss - before))
+    """Write to standard output by how many bytes this process grows at most while it predicts one patch twice."""
+    # What compiled code and libraries take once is the process's, not the patch's.
+    taps = PatchGeometry(32, 0, 32, 32).row_taps
+    classify_core(np.zeros((1, 32, 32), np.float32), taps, taps)
+    engine = OnnxEngine(load_package(Path(folder)), PatchGeometry(patch_px, 0, patch_px, patch_px))
+    engine.predict_probabilities(np.zeros((1, engine.bands, 32, 32), np.uint8))
+    images = np.zeros((2, engine.bands, patch_px, patch_px), np.uint8)
+    process = psutil.Process()
+    before = peak = process.memory_info().rss
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(engine.predict, images)
+        while not running.done():
+            time.sleep(SAMPLING_S)
+            peak = max(peak, process.memory_info().rss)
+        running.result()
+    sys.stdout.write(str(peak - before))

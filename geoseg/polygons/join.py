@@ -8,8 +8,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.grid import Window
-from geoseg.polygons.rings import Int32, PolygonBatch, gather_slices, pack_keys
-from geoseg.polygons.seams import (
+from geoseg.polygons.pending import (
     CHAIN,
     CHAINS,
     COMPONENT,
@@ -23,8 +22,9 @@ from geoseg.polygons.seams import (
     close_components,
     compact_state,
     import_tile,
-    sew_tile,
 )
+from geoseg.polygons.rings import Int32, PolygonBatch, gather_slices, pack_keys
+from geoseg.polygons.seams import sew_tile
 from geoseg.polygons.trace import TileTrace
 
 MIN_GARBAGE = 4096

@@ -49,7 +49,7 @@ def simplify_coverage(polygons: PolygonBatch, *, tolerance_m: float, pixel_m: tu
 
 
 def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64]:
-    """Give every straight edge the corners of other rings that lie on it, so that common boundaries have common vertices.
+    """Give every straight edge the corners that lie on it, so that common boundaries have common vertices.
 
     Args:
         coords: (vertices, 2) int32 (row, col) of rings without a repeated last vertex, edges along rows or columns.
@@ -69,7 +69,7 @@ def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64
         one, two = pack_keys(coords[edges][:, ::flip]), pack_keys(ends[edges][:, ::flip])
         first[edges] = np.searchsorted(keys, np.minimum(one, two), side="right")
         count[edges] = np.searchsorted(keys, np.maximum(one, two), side="left") - first[edges]
-    backward = (ends < coords).any(axis=1)
+    backward = np.less(ends, coords).any(axis=1)
     edge = np.repeat(np.arange(len(coords)), count + 1)
     before = np.cumsum(count + 1) - (count + 1)
     step = np.arange(len(edge)) - before[edge]

@@ -13,16 +13,9 @@ from safetensors.numpy import load, save
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
-from geoseg.polygons.corners import (
-    Runs,
-    collect_chains,
-    count_runs,
-    encode_runs,
-    label_runs,
-    link_corners,
-    sum_components,
-)
+from geoseg.polygons.corners import collect_chains, link_corners
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8, gather_slices
+from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs, sum_components
 
 MAX_TILE_PIXELS = 2**29
 
@@ -33,8 +26,8 @@ class TileTrace:
 
     A component is open when it touches the tile's border. Its boundary is kept in chains; a chain is closed on itself
     (`chain_next` is itself), is continued by another chain of the tile, or leaves through a port (-1). Where the last
-    corner of a chain may turn out to be a point at which one polygon touches itself, `chain_twin` is the other chain
-    that ends there.
+    corner of two chains may turn out to be a point at which one polygon touches itself, `chain_twin` of one of them is
+    the other.
 
     Args:
         window: the tile in global pixels.

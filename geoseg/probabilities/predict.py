@@ -19,7 +19,7 @@ class ImageReader(Protocol):
     """What prediction needs of a raster."""
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Image uint8 (B, rows, cols) and whether each pixel is known, bool (rows, cols); windows may leave the raster."""
+        """Image uint8 (B, rows, cols) and whether each pixel is known, bool (rows, cols), also beyond the raster."""
 
 
 Mask = Callable[[Window], NDArray[np.bool_]]

@@ -64,7 +64,8 @@ class ClassRaster:
             )
         if self.nodata is None:
             return values.astype(np.uint8, copy=False)
-        return np.where(valid, values, self.nodata).astype(np.uint8)
+        classes: NDArray[np.uint8] = np.where(valid, values, self.nodata).astype(np.uint8)
+        return classes
 
 
 def open_class_raster(path: str | Path) -> ClassRaster:

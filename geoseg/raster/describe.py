@@ -53,6 +53,24 @@ class RasterDescription:
     scale: str
     files: tuple[str, ...]
 
+    def format(self) -> str:
+        """A line a fact."""
+        code = f" (EPSG:{self.epsg})" if self.epsg else ""
+        west, south, east, north = self.bounds_lonlat
+        high, wide = self.ground_resolution_m
+        facts = {
+            "raster": f"{self.path} ({self.driver})",
+            "size": f"{self.rows} rows x {self.cols} columns, {self.megapixels:.1f} Mpx",
+            "CRS": f"{self.crs}{code}",
+            "bounds": f"{west:.6f} {south:.6f} {east:.6f} {north:.6f} (west south east north, degrees)",
+            "pixel": f"{high:.3f} m high, {wide:.3f} m wide on the ground",
+            "bands": f"{self.band_count} of {self.dtype}, used: {', '.join(map(str, self.bands_used))}",
+            "values": self.scale,
+            "nodata": self.nodata,
+            "files": ", ".join(self.files) or "none",
+        }
+        return "\n".join(f"{name:<7} {fact}" for name, fact in facts.items())
+
 
 def describe_raster(path: str | Path) -> RasterDescription:
     """Describe a raster as `open_raster` would read it.

@@ -12,12 +12,17 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.errors import OptionError
+from geoseg.evaluation.pixels import EvaluationResult, evaluate
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid
+from geoseg.layers.overlay import render_overlay
 from geoseg.legend import LAND_COVER
 from geoseg.raster.cog import write_class_raster
+from geoseg.run.execute import SegmentResult
+from geoseg.run.progress import Progress, Silence
 from geoseg.run.scene.canvas import GROUND_M
 from geoseg.run.scene.painting import paint_scene
+from geoseg.run.segment import segment
 
 CRS = rasterio.CRS.from_epsg(32737)
 UPPER_LEFT = 530_000.0, 9_330_000.0
@@ -80,3 +85,39 @@ def _write_image(path: Path, image: NDArray[np.uint8], grid: GeoGrid) -> None:
     }
     with replace_file(path) as part, rasterio.open(part, "w", **profile) as raster:
         raster.write(image)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo made: the scene, the run on it, its picture, and how near it came to the truth."""
+
+    scene: DemoScene
+    segmented: SegmentResult
+    picture: Path
+    evaluation: EvaluationResult
+
+
+def run_demo(directory: Path, *, size_px: int = 2048, progress: Progress | None = None) -> DemoResult:
+    """Make a scene, segment it with the shipped model, draw it, and compare it with its truth.
+
+    Args:
+        directory: where the files go; those of an earlier demo are replaced.
+        size_px: height and width of the scene in pixels of 0.3 m, at least 128.
+        progress: told of stages and steps.
+
+    Raises:
+        GeosegError: a file cannot be written, or the size is too small.
+    """
+    progress = progress or Silence()
+    progress.start("make the scene", None)
+    scene = make_demo_scene(directory, size_px=size_px)
+    segmented = segment(
+        scene.image,
+        directory / "demo.geojson",
+        classes_raster=directory / "demo_classes.tif",
+        overwrite=True,
+        progress=progress,
+    )
+    progress.start("draw and compare", None)
+    picture = render_overlay(scene.image, segmented.output, directory / "demo.png", legend=LAND_COVER)
+    return DemoResult(scene, segmented, picture, evaluate(directory / "demo_classes.tif", scene.truth))

@@ -20,7 +20,7 @@ from geoseg.run.job import Job, LayerOptions, Outputs, digest
 from geoseg.run.layer import write_polygons
 from geoseg.run.progress import Progress
 from geoseg.run.scheduler import compute_receipts
-from geoseg.tiles.store import TileReceipt, TileStore, hold_store, open_store
+from geoseg.tiles.store import TileReceipt, TileStore, hold_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,16 @@ def check_outputs(outputs: Outputs, execution: Execution) -> None:
             ) from error
 
 
-def execute(job: Job, outputs: Outputs, options: LayerOptions, *, execution: Execution, progress: Progress) -> SegmentResult:
+def execute(
+    job: Job, outputs: Outputs, options: LayerOptions, *, execution: Execution, progress: Progress
+) -> SegmentResult:
     """Run a job to its files; what an earlier run of the same job finished is not done again.
 
     Raises:
         GeosegError: an input, an output or an option does not hold what the job needs.
     """
     start = time.perf_counter()
-    store = job.store
-    with hold_store(store.directory):
-        open_store(store.directory, job.fingerprint, fresh=execution.fresh)
+    with hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store:
         wanted = digest([job.fingerprint, asdict(options), asdict(outputs)])
         known = _finished_result(store, wanted, outputs)
         if known is not None:
@@ -176,14 +176,20 @@ def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
     grid = job.plan.grid
     if outputs.classes_raster:
         progress.start("write classes", None)
-        write_class_raster(outputs.classes_raster, grid, stitch_tiles(files(), band="class"), legend=job.legend, overwrite=True)
+        write_class_raster(
+            outputs.classes_raster, grid, stitch_tiles(files(), band="class"), legend=job.legend, overwrite=True
+        )
     if outputs.confidence_raster:
         progress.start("write confidence", None)
-        write_confidence_raster(outputs.confidence_raster, grid, stitch_tiles(files(), band="confidence"), overwrite=True)
+        write_confidence_raster(
+            outputs.confidence_raster, grid, stitch_tiles(files(), band="confidence"), overwrite=True
+        )
 
 
 def _finish(store: TileStore, wanted: str, result: SegmentResult, *, keep: bool) -> None:
-    files = {str(p.absolute()): _stamp(p) for p in (result.output, result.classes_raster, result.confidence_raster) if p}
+    files = {
+        str(p.absolute()): _stamp(p) for p in (result.output, result.classes_raster, result.confidence_raster) if p
+    }
     account = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
     state = {k: v for k, v in store.read_state().items() if k != "writing"}
     store.write_state(state | {"finished": wanted, "files": files, "result": account})

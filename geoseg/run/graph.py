@@ -13,10 +13,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Literal
 
-import dask
 import numpy as np
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 
 from geoseg.classes.tile import read_class_tile, write_class_tile
@@ -37,9 +37,9 @@ SUFFIX = {CLASSES: ".tif", TRACES: ".safetensors"}
 
 def build_graph(job: Job) -> list[Delayed]:
     """One delayed trace receipt a tile, row-major; class receipts hang below them where classes are predicted."""
-    shared = dask.delayed(job, name="job", traverse=False)
-    how = dask.delayed(job.classes, name="prediction", traverse=False)
-    predict, trace = dask.delayed(predict_tile_file, pure=False), dask.delayed(trace_tile_file, pure=False)
+    shared = delayed(job, name="job", traverse=False)
+    how = delayed(job.classes, name="prediction", traverse=False)
+    predict, trace = delayed(predict_tile_file, pure=False), delayed(trace_tile_file, pure=False)
     nodes = []
     for tile in job.tiles():
         before = None
@@ -64,9 +64,7 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
         mask=how.aoi.mask if how.aoi else None,
     )
     path = job.store.path(CLASSES, tile, SUFFIX[CLASSES])
-    size = write_class_tile(
-        path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata
-    )
+    size = write_class_tile(path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata)
     return TileReceipt(CLASSES, tile.id, str(path), size, time.perf_counter() - start, computed=True)
 
 
@@ -102,7 +100,7 @@ _engines: dict[tuple[str, PatchGeometry, str], Engine] = {}
 _engines_lock = threading.Lock()
 
 
-def _engine(model: str, geometry: PatchGeometry, device: str) -> Engine:
+def _engine(model: str, geometry: PatchGeometry, device: Literal["cpu", "cuda"]) -> Engine:
     """One engine a process, however many threads ask."""
     with _engines_lock:
         key = (model, geometry, device)

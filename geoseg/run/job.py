@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
@@ -29,7 +30,7 @@ class Prediction:
     source: RasterSource
     model: str
     model_fingerprint: str
-    device: str
+    device: Literal["cpu", "cuda"]
     lattice: PatchLattice
     aoi: AreaOfInterest | None
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from geoseg.layers.write import LayerColumns, write_layer
 from geoseg.polygons.attributes import mean_confidence, measure_polygons
 from geoseg.polygons.join import join_tiles
+from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.simplify import simplify_coverage
-from geoseg.polygons.order import sort_spilled
 from geoseg.run.graph import read_traces
 from geoseg.run.job import Job, LayerOptions
 from geoseg.run.progress import Progress
@@ -67,7 +67,9 @@ def _describe_polygons(
     for batch in batches:
         geometries = batch.geometries(grid.transform)
         area_m2, perimeter_m = measure_polygons(geometries, grid)
-        confidence = mean_confidence(batch.confidence_sum, batch.pixels) if job.predicts else np.full(len(area_m2), np.nan)
+        confidence = (
+            mean_confidence(batch.confidence_sum, batch.pixels) if job.predicts else np.full(len(area_m2), np.nan)
+        )
         kept = area_m2 >= options.min_area_m2
         class_id = batch.class_id[kept].astype(np.int64)
         columns = LayerColumns(

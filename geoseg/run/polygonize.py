@@ -12,8 +12,10 @@ from geoseg.run.job import Job, LayerOptions
 from geoseg.run.memory import check_budget, parse_bytes
 from geoseg.run.progress import Progress, Silence
 from geoseg.run.segment import check_tile_px, make_outputs
-from geoseg.tiles.plan import DEFAULT_TILE_PX, TilePlan
+from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
+
+TILE_PX = 2048
 
 
 def polygonize(
@@ -24,7 +26,7 @@ def polygonize(
     scheduler: str = "threads",
     workers: int | None = None,
     memory: str | int | None = None,
-    tile_px: int = DEFAULT_TILE_PX,
+    tile_px: int = TILE_PX,
     work_dir: str | Path | None = None,
     fresh: bool = False,
     overwrite: bool = False,
@@ -69,4 +71,6 @@ def polygonize(
         store=TileStore(execution.directory(outputs)),
     )
     check_budget(job, 0.0, execution, parse_bytes(memory))
-    return execute(job, outputs, LayerOptions(min_area_m2, simplify_m), execution=execution, progress=progress or Silence())
+    return execute(
+        job, outputs, LayerOptions(min_area_m2, simplify_m), execution=execution, progress=progress or Silence()
+    )

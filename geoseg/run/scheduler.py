@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import dask
+from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 
@@ -24,7 +24,11 @@ def default_workers() -> int:
 
 
 def compute_receipts(
-    nodes: list[Delayed], *, scheduler: str = "threads", workers: int | None = None, on_receipt: OnReceipt = lambda _: None
+    nodes: list[Delayed],
+    *,
+    scheduler: str = "threads",
+    workers: int | None = None,
+    on_receipt: OnReceipt = lambda _: None,
 ) -> list[TileReceipt]:
     """Run a graph and give the receipts of `nodes`, in their order.
 
@@ -41,7 +45,7 @@ def compute_receipts(
         return []
     if scheduler == "threads":
         with Callback(posttask=lambda _key, result, *_: _report(result, on_receipt)):
-            return list(dask.compute(*nodes, scheduler="threads", num_workers=workers or default_workers()))
+            return list(compute(*nodes, scheduler="threads", num_workers=workers or default_workers()))
     with _connect(scheduler, workers or default_workers()) as client:
         return _gather(client, nodes, on_receipt)
 

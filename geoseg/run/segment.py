@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from geoseg.errors import OptionError
 from geoseg.models.engine import has_cuda
@@ -14,10 +15,13 @@ from geoseg.run.job import Job, LayerOptions, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
 from geoseg.run.progress import Progress, Silence
 from geoseg.tiles.patches import fit_patches
-from geoseg.tiles.plan import DEFAULT_TILE_PX, TilePlan
+from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
 
 DEFAULT_MODEL = "landcover-rgb"
+
+TILE_PX = 1024
+"""Wanted tile side: small, so that small scenes keep all processors busy."""
 
 
 def segment(
@@ -32,7 +36,7 @@ def segment(
     scheduler: str = "threads",
     workers: int | None = None,
     memory: str | int | None = None,
-    tile_px: int = DEFAULT_TILE_PX,
+    tile_px: int = TILE_PX,
     work_dir: str | Path | None = None,
     fresh: bool = False,
     overwrite: bool = False,
@@ -70,9 +74,7 @@ def segment(
     check_outputs(outputs, execution)
     package = load_package(model)
     source = open_raster(image, bands=len(package.bands))
-    lattice = fit_patches(
-        source.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px
-    )
+    lattice = fit_patches(source.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
     prediction = Prediction(
         source=source,
@@ -100,7 +102,7 @@ def make_outputs(
     return Outputs(Path(layer), *(None if p is None else Path(p) for p in (classes_raster, confidence_raster)))
 
 
-def choose_device(device: str) -> str:
+def choose_device(device: str) -> Literal["cpu", "cuda"]:
     """Settle "auto" once, so that every worker computes alike.
 
     Raises:
@@ -109,7 +111,7 @@ def choose_device(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise OptionError(f"--device {device}", expected="auto, cpu or cuda")
     if device == "cpu":
-        return device
+        return "cpu"
     found = has_cuda()
     if device == "cuda" and not found:
         raise OptionError(

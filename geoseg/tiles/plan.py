@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from geoseg.grid import GeoGrid, Window
 
-DEFAULT_TILE_PX = 2048
-
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -78,7 +76,5 @@ class TilePlan:
         core = Window(0, 0, min(self.core_px[0], self.grid.rows), min(self.core_px[1], self.grid.cols))
         padded = core.pad(*self.halo_px)
         return int(
-            fixed_bytes
-            + bytes_per_core_px * core.rows * core.cols
-            + bytes_per_padded_px * padded.rows * padded.cols
+            fixed_bytes + bytes_per_core_px * core.rows * core.cols + bytes_per_padded_px * padded.rows * padded.cols
         )

@@ -6,10 +6,10 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from geoseg.errors import OutputError
 from geoseg.files import replace_file
@@ -17,6 +17,7 @@ from geoseg.tiles.plan import Tile
 
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
+OWN_FILES = {STATE_FILE, LOCK_FILE, ".run.part.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,57 +86,50 @@ class TileStore:
                 shutil.rmtree(entry)
 
 
-def open_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> TileStore:
-    """Open or create a work directory; tiles of another fingerprint, or all with `fresh`, are removed first.
-
-    Raises:
-        OutputError: the directory cannot be made or written, or holds files that are not a work directory's.
-    """
-    store = TileStore(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        strange = {entry.name for entry in directory.iterdir()} - {LOCK_FILE}
-        if strange and not (directory / STATE_FILE).exists():
-            raise OutputError(
-                f"{directory} holds files and is not a work directory",
-                expected="an empty or new directory, or one that an earlier run made",
-                remedy="choose another --work-dir",
-            )
-        if fresh or store.read_state().get("fingerprint") != fingerprint:
-            store.clear()
-            store.write_state({"fingerprint": fingerprint})
-    except OSError as error:
-        raise OutputError(
-            f"the work directory {directory} cannot be used: {error.strerror or error}",
-            expected="a directory that can be written",
-            remedy="choose another --work-dir",
-        ) from error
-    return store
-
-
 @contextmanager
-def hold_store(directory: Path) -> Iterator[None]:
-    """Keep other runs out of a work directory; the lock goes with the process, however it ends.
+def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Iterator[TileStore]:
+    """Open or make a work directory and keep other runs out of it; the lock goes with the process, however it ends.
+
+    Tiles of another fingerprint, or all with `fresh`, are removed first.
 
     Raises:
-        OutputError: another run holds it, or it cannot be made.
+        OutputError: it cannot be made or written, another run holds it, or it holds files of other origin.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / LOCK_FILE).open("w")
-    except OSError as error:
-        raise OutputError(
-            f"the work directory {directory} cannot be used: {error.strerror or error}",
-            expected="a directory that can be written",
-            remedy="choose another --work-dir",
-        ) from error
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            directory.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(directory)
+            lock = held.enter_context((directory / LOCK_FILE).open("w"))
+            _lock(lock, directory)
+            store = TileStore(directory)
+            if fresh or store.read_state().get("fingerprint") != fingerprint:
+                store.clear()
+                store.write_state({"fingerprint": fingerprint})
         except OSError as error:
             raise OutputError(
-                f"another run is at work in {directory}",
-                expected="one run a work directory",
-                remedy="wait for it, or choose another output or --work-dir",
+                f"the work directory {directory} cannot be used: {error.strerror or error}",
+                expected="a directory that can be written",
+                remedy="choose another --work-dir",
             ) from error
-        yield
+        yield store
+
+
+def _refuse_foreign(directory: Path) -> None:
+    names = {entry.name for entry in directory.iterdir()}
+    if STATE_FILE not in names and not names <= OWN_FILES:
+        raise OutputError(
+            f"{directory} holds files and is not a work directory",
+            expected="an empty or new directory, or one that an earlier run made",
+            remedy="choose another --work-dir",
+        )
+
+
+def _lock(lock: IO[str], directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"another run is at work in {directory}",
+            expected="one run a work directory",
+            remedy="wait for it, or choose another output or --work-dir",
+        ) from error

@@ -12,7 +12,7 @@ from tests.invariance.running import segment_to
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo_scene(tmp_path_factory.mktemp("scene"), size_px=1100, seed=3).image
+    return make_demo_scene(tmp_path_factory.mktemp("scene"), size_px=900, seed=3).image
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ def repeat_motif(motif: Path, size_px: int) -> Path:
     bands = []
     for band in range(1, count + 1):
         sources = "".join(
-            f'<SimpleSource><SourceFilename relativeToVRT="1">{motif.name}</SourceFilename><SourceBand>{band}</SourceBand>'
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{motif.name}</SourceFilename>'
+            f"<SourceBand>{band}</SourceBand>"
             f'<SrcRect xOff="0" yOff="0" xSize="{MOTIF_PX}" ySize="{MOTIF_PX}"/>'
             f'<DstRect xOff="{x}" yOff="{y}" xSize="{MOTIF_PX}" ySize="{MOTIF_PX}"/></SimpleSource>'
             for y in range(0, size_px, MOTIF_PX)
@@ -69,7 +70,8 @@ def test_polygonize(tmp_path: Path) -> None:
     peaks = [
         peak_bytes(
             "import geoseg\n"
-            f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.fgb')!r}, workers=2)"
+            f"layer = {str(tmp_path / f'{size}.fgb')!r}\n"
+            f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, layer, workers=2)"
         )
         for size in (SMALL_PX, LARGE_PX)
     ]
@@ -80,7 +82,9 @@ def test_polygonize(tmp_path: Path) -> None:
 def test_segment(tmp_path: Path) -> None:
     """With an engine that costs nothing, but for the arrays that pass through it."""
     rng = np.random.default_rng(4)
-    coarse = ndimage.zoom(rng.integers(0, 255, (3, 128, 128)).astype(np.float32), (1, 16, 16), order=1, mode="grid-wrap")
+    coarse = ndimage.zoom(
+        rng.integers(0, 255, (3, 128, 128)).astype(np.float32), (1, 16, 16), order=1, mode="grid-wrap"
+    )
     motif = write_motif(tmp_path / "image.tif", np.clip(coarse, 0, 255).astype(np.uint8))
     root = str(Path(__file__).parents[2])
     peaks = [

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import geopandas
 import pytest
+from geopandas.testing import assert_geodataframe_equal
 
 import geoseg
-from geoseg.tiles.plan import DEFAULT_TILE_PX
 from tests.invariance.running import GEOSEG, assert_same_bytes, run_geoseg, segment_arguments, segment_to
 
 
@@ -26,7 +25,7 @@ def test_two_threads(scene: Path, reference: Path, tmp_path: Path) -> None:
     assert_same_bytes(tmp_path, reference)
 
 
-@pytest.mark.parametrize("tile_px", [700, DEFAULT_TILE_PX])
+@pytest.mark.parametrize("tile_px", [700, 5000])
 def test_tile_size(scene: Path, reference: Path, tmp_path: Path, tile_px: int) -> None:
     segment_to(tmp_path, scene, "--tile-px", tile_px)
     assert_same_bytes(tmp_path, reference)
@@ -84,10 +83,12 @@ def test_killed_ten_times_and_continued(scene: Path, reference: Path, tmp_path: 
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in reference.iterdir()}
 
 
-def test_geopackages_hold_equal_features_in_equal_order(scene: Path, reference: Path, tmp_path: Path) -> None:
-    segment_to(tmp_path, scene, layer="layer.gpkg")
-    layer, expected = geoseg.open_layer(tmp_path / "layer.gpkg"), geoseg.open_layer(reference / "layer.fgb")
-    geopandas.testing.assert_geodataframe_equal(layer, expected, check_like=True)
+def test_geopackages_hold_equal_features_in_equal_order(scene: Path, tmp_path: Path) -> None:
+    layers = []
+    for tile_px in (1, 5000):
+        result = geoseg.segment(scene, tmp_path / f"{tile_px}.gpkg", tile_px=tile_px)
+        layers.append(geoseg.open_layer(result.output))
+    assert_geodataframe_equal(*layers)
 
 
 class TestSecondRun:

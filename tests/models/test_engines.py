@@ -117,6 +117,13 @@ def test_onnx_runtime_agrees_with_torch(
     assert np.abs(confidence.astype(int) - wanted_confidence).max() <= 1
 
 
+def test_bfloat16_agrees_with_float32(package: ModelPackage, patches: NDArray[np.uint8]) -> None:
+    classes, confidence = TorchEngine(package, FINER, dtype=torch.bfloat16).predict(patches)
+    wanted, wanted_confidence = TorchEngine(package, FINER).predict(patches)
+    assert (classes == wanted).mean() > 0.98
+    assert np.abs(confidence.astype(float) - wanted_confidence).mean() < 2
+
+
 @pytest.mark.gpu
 def test_cuda_agrees_with_the_processor(package: ModelPackage, patches: NDArray[np.uint8]) -> None:
     if not torch.cuda.is_available():

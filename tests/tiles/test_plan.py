@@ -36,7 +36,9 @@ def test_cores_cover_every_pixel_once(rows: int, cols: int, tile_rows: int, tile
 
 
 @given(sizes, sizes, st.integers(0, 80), st.integers(0, 80), st.integers(1, 50), st.integers(1, 50))
-def test_tiles_of_an_area_are_those_that_touch_it(rows: int, cols: int, row: int, col: int, high: int, wide: int) -> None:
+def test_tiles_of_an_area_are_those_that_touch_it(
+    rows: int, cols: int, row: int, col: int, high: int, wide: int
+) -> None:
     plan = TilePlan(make_grid(rows, cols), (7, 11))
     area = Window(row, col, high, wide)
     touching = [t for t in plan.tiles() if not t.core.intersect(area).is_empty]
