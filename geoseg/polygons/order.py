@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from numpy.typing import NDArray
 
 from geoseg.polygons.rings import Int64, PolygonBatch
 
-SPILL_BYTES = 2**26
-BATCH_POLYGONS = 2**15
-BATCH_VERTICES = 2**21
+SPILL_BYTES = 2**24
+BATCH_POLYGONS = 2**13
+BATCH_VERTICES = 2**18
 
 
 def sort_spilled(
@@ -41,41 +40,56 @@ def sort_spilled(
     Yields:
         Batches whose polygons are in the order of their keys, within a batch and from one to the next.
     """
-    with TemporaryDirectory(dir=directory, prefix="sort-") as folder, ExitStack() as opened:
-        runs = []
-        for number, run in enumerate(_collect(batches, spill_bytes)):
-            path = Path(folder) / f"{number}.safetensors"
-            save_file({**run.arrays(), "keys": run.keys}, path)
-            runs.append(_SortedRun(opened.enter_context(safe_open(path, framework="numpy"))))
+    with TemporaryDirectory(dir=directory, prefix="sort-") as folder:
+        runs = [
+            _SortedRun.write(Path(folder) / str(number), run)
+            for number, run in enumerate(_collect(batches, spill_bytes))
+        ]
         yield from _cut_evenly(_merge(runs, batch_polygons), batch_polygons, batch_vertices)
 
 
 class _SortedRun:
-    """A file of polygons in the order of their keys, read from its first to its last, a part at a time."""
+    """Polygons in the order of their keys, a file an array, read from the first to the last, a part at a time.
 
-    def __init__(self, file: Any) -> None:
-        self._slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        self._length: int = self._slices["keys"].get_shape()[0]
-        self._position = 0
+    Plain reads, no memory maps: what was mapped would count as the process's memory.
+    """
+
+    def __init__(self, folder: Path, types: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], length: int) -> None:
+        self._folder, self._types, self._length, self._position = folder, types, length, 0
+
+    @classmethod
+    def write(cls, folder: Path, batch: PolygonBatch) -> _SortedRun:
+        folder.mkdir()
+        arrays = {**batch.arrays(), "keys": batch.keys}
+        for name, array in arrays.items():
+            array.tofile(folder / name)
+        return cls(folder, {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}, len(batch))
+
+    def _slice(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        dtype, inner = self._types[name]
+        width = math.prod(inner)
+        values = np.fromfile(
+            self._folder / name, dtype, count=(stop - start) * width, offset=start * width * dtype.itemsize
+        )
+        return values.reshape(-1, *inner)
 
     @property
     def remaining(self) -> int:
         return self._length - self._position
 
     def peek_keys(self, count: int) -> Int64:
-        keys: Int64 = self._slices["keys"][self._position : min(self._position + count, self._length)]
-        return keys
+        return self._slice("keys", self._position, min(self._position + count, self._length))
 
     def read(self, count: int) -> PolygonBatch:
         start, stop = self._position, self._position + count
         self._position = stop
-        rings = self._slices["polygon_offsets"][start : stop + 1]
-        vertices = self._slices["ring_offsets"][int(rings[0]) : int(rings[-1]) + 1]
+        rings = self._slice("polygon_offsets", start, stop + 1)
+        vertices = self._slice("ring_offsets", int(rings[0]), int(rings[-1]) + 1)
         return PolygonBatch(
-            self._slices["class_id"][start:stop],
-            self._slices["pixels"][start:stop],
-            self._slices["confidence_sum"][start:stop],
-            self._slices["coords"][int(vertices[0]) : int(vertices[-1])],
+            self._slice("class_id", start, stop),
+            self._slice("pixels", start, stop),
+            self._slice("confidence_sum", start, stop),
+            self._slice("coords", int(vertices[0]), int(vertices[-1])),
             vertices - vertices[0],
             rings - rings[0],
         )

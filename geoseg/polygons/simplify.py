@@ -69,7 +69,7 @@ def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64
         one, two = pack_keys(coords[edges][:, ::flip]), pack_keys(ends[edges][:, ::flip])
         first[edges] = np.searchsorted(keys, np.minimum(one, two), side="right")
         count[edges] = np.searchsorted(keys, np.maximum(one, two), side="left") - first[edges]
-    backward = np.less(ends, coords).any(axis=1)
+    backward = (ends[:, 0] < coords[:, 0]) | (ends[:, 1] < coords[:, 1])
     edge = np.repeat(np.arange(len(coords)), count + 1)
     before = np.cumsum(count + 1) - (count + 1)
     step = np.arange(len(edge)) - before[edge]

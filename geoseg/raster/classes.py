@@ -62,9 +62,8 @@ class ClassRaster:
                 expected="class ids 0 to 255, and masked pixels that no class id stands for",
                 remedy="reclassify the raster to uint8",
             )
-        if self.nodata is None:
-            return values.astype(np.uint8, copy=False)
-        classes: NDArray[np.uint8] = np.where(valid, values, self.nodata).astype(np.uint8)
+        known = values if self.nodata is None else np.where(valid, values, self.nodata)
+        classes: NDArray[np.uint8] = known.astype(np.uint8, copy=False)
         return classes
 
 
