@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 
-BATCH_ROWS = 8_192
+BATCH_ROWS = 4_096
 """Polygons per write, whatever the batches were: the bytes of a file do not depend on how its features arrived."""
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geoseg.polygons.rings import Int64, PolygonBatch
 
-SPILL_BYTES = 2**24
-BATCH_POLYGONS = 2**13
-BATCH_VERTICES = 2**18
+SPILL_BYTES = 2**23
+BATCH_POLYGONS = 2**12
+BATCH_VERTICES = 2**17
 
 
 def sort_spilled(

@@ -20,7 +20,7 @@ from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
 from geoseg.raster.scale import ByteScale
 
-CACHE_BYTES = 64 * 1024 * 1024
+CACHE_BYTES = 16 * 1024 * 1024
 """GDAL's block cache while geoseg reads; its default, 5 % of the machine, would grow with the machine."""
 
 GDAL_FAULTS = (RasterioError, CPLE_BaseError, OSError)

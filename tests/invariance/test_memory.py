@@ -70,7 +70,7 @@ def test_polygonize(tmp_path: Path) -> None:
     peaks = [
         peak_bytes(
             "import geoseg\n"
-            f"layer = {str(tmp_path / f'{size}.fgb')!r}\n"
+            f"layer = {str(tmp_path / f'{size}.gpkg')!r}\n"
             f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, layer, workers=2)"
         )
         for size in (SMALL_PX, LARGE_PX)
@@ -81,11 +81,10 @@ def test_polygonize(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_segment(tmp_path: Path) -> None:
     """With an engine that costs nothing, but for the arrays that pass through it."""
-    rng = np.random.default_rng(4)
-    coarse = ndimage.zoom(
-        rng.integers(0, 255, (3, 128, 128)).astype(np.float32), (1, 16, 16), order=1, mode="grid-wrap"
-    )
-    motif = write_motif(tmp_path / "image.tif", np.clip(coarse, 0, 255).astype(np.uint8))
+    noise = np.random.default_rng(4).standard_normal((MOTIF_PX, MOTIF_PX)).astype(np.float32)
+    spots = ndimage.gaussian_filter(noise, 8, mode="wrap")
+    image = np.where(spots > np.quantile(spots, 0.8), 220, 0).astype(np.uint8)
+    motif = write_motif(tmp_path / "image.tif", np.stack([image] * 3))
     root = str(Path(__file__).parents[2])
     peaks = [
         peak_bytes(
@@ -93,7 +92,7 @@ def test_segment(tmp_path: Path) -> None:
             "import geoseg, geoseg.run.graph as graph\n"
             "from tests import fakes\n"
             "graph.open_engine = lambda package, geometry, device: fakes.FakeEngine(geometry)\n"
-            f"result = geoseg.segment({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.fgb')!r}, workers=2)"
+            f"result = geoseg.segment({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.gpkg')!r}, workers=2)"
         )
         for size in (SMALL_PX, LARGE_PX)
     ]
