@@ -27,6 +27,7 @@ from geoseg.training.checkpoint import WEIGHTS, read_description, read_progress,
 from geoseg.training.job import Schedule, TrainingJob, read_job
 from geoseg.training.losses import segmentation_loss
 from geoseg.training.optimize import build_optimizer, learning_rate_factor, set_learning_rates, update_average
+from geoseg.training.package import package_weights
 from geoseg.training.samples import Batch, Sampler
 from geoseg.training.scenes import SceneReader, find_scenes
 from geoseg.training.validate import Score, normalise, validate, weigh_scores
@@ -50,6 +51,7 @@ class TrainResult:
         metrics: "step", "mean_iou" and, by validation source, the per-class IoU.
         steps: how many steps were made.
         skipped: samples that could not be used, and why.
+        package: the model package, where the job asks for one.
     """
 
     weights: Path
@@ -57,13 +59,22 @@ class TrainResult:
     metrics: Mapping[str, Any]
     steps: int
     skipped: tuple[str, ...]
+    package: Path | None = None
+
+    def format(self) -> str:
+        """The scores of every place, and where the weights are."""
+        lines = [f"{self.steps} steps, mean IoU {self.metrics['mean_iou']:.4f} at step {self.metrics['step']}"]
+        for place, score in self.metrics["sources"].items():
+            lines.append(f"{place}: " + ", ".join(f"{name} {iou:.4f}" for name, iou in score["iou"].items()))
+        lines += [f"skipped: {sample}" for sample in self.skipped]
+        return "\n".join([*lines, f"-> {self.package or self.weights}"])
 
 
 def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainResult:
     """Train the network of a job, or go on where an earlier run in `output` stopped.
 
-    `output` receives `log.csv`, `best/` (averaged weights with the best score, and `checkpoint.json`) and `last/`
-    (all that is needed to go on). Ctrl-C ends training with a last validation.
+    `output` receives `log.csv`, `best/` (averaged weights with the best score, and `checkpoint.json`), `last/` (all
+    that is needed to go on) and, where the job says so, the model package. Ctrl-C ends training with a last validation.
 
     Args:
         job_path: a job in TOML.
@@ -86,7 +97,11 @@ def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainRes
         run.learn()
     except KeyboardInterrupt:
         LOG.warning("interrupted at step %d", run.step)
-    return run.finish()
+    result = run.finish()
+    if job.package is None:
+        return result
+    package = package_weights(job, job.package, output / "best", output / job.package.name)
+    return dataclasses.replace(result, package=package.path)
 
 
 class _Run:
@@ -242,7 +257,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         """What must not change when a run goes on."""
-        fixed = dataclasses.replace(self.job, root="", schedule=Schedule(steps=1))
+        fixed = dataclasses.replace(self.job, root="", schedule=Schedule(steps=1), package=None)
         return hashlib.sha256(repr(fixed).encode()).hexdigest()
 
     def _resume(self) -> None:

@@ -134,6 +134,29 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Packaging:
+    """How the best weights become a model package.
+
+    Args:
+        name: of the package.
+        version: of the package.
+        summary: what the model is for, one paragraph of the model card.
+        halo_images: georeferenced rasters or globs below the root on which the halo is measured, not trained on.
+        licences: of the training data and of the starting weights, by source.
+        limits: where the model is known to fail, one paragraph of the model card.
+        patch_px: side of the patches in prediction, a multiple of 32.
+    """
+
+    name: str
+    version: str
+    summary: str
+    halo_images: tuple[str, ...]
+    licences: Mapping[str, str] = field(default_factory=dict)
+    limits: str = ""
+    patch_px: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJob:
     """A whole training job.
 
@@ -149,6 +172,7 @@ class TrainingJob:
         cache_mb: how much decoded imagery may be kept in memory; scenes beyond are read window by window.
         augmentation: how crops are changed.
         loss: weights of its terms.
+        package: how the best weights are packaged; None leaves them as they are.
     """
 
     network: Network
@@ -162,6 +186,7 @@ class TrainingJob:
     cache_mb: int = 1024
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: LossWeights = field(default_factory=LossWeights)
+    package: Packaging | None = None
 
 
 def read_job(path: Path, *, root: Path | None = None) -> TrainingJob:
@@ -211,6 +236,8 @@ def _check_job(job: TrainingJob) -> None:
 
 def _build(kind: Any, value: Any, at: str) -> Any:
     """`value` as parsed from TOML, checked and turned into the annotated type `kind`; `at` names it in errors."""
+    if typing.get_origin(kind) is types.UnionType:
+        kind = typing.get_args(kind)[0]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(typing.cast(type, kind), value, at)
