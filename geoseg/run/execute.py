@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
-from geoseg.errors import OutputError
+from geoseg.errors import OptionError, OutputError
 from geoseg.grid import Window
 from geoseg.layers.write import check_layer_path
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
@@ -67,6 +67,9 @@ class Execution:
         work_dir: where finished tiles are kept; None: beside the output, emptied of tiles at the end.
         fresh: forget what an earlier run finished.
         overwrite: outputs that exist may be replaced.
+
+    Raises:
+        OptionError: there would be no worker.
     """
 
     scheduler: str = "threads"
@@ -74,6 +77,10 @@ class Execution:
     work_dir: Path | None = None
     fresh: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"--workers {self.workers}", expected="1 or more")
 
     def directory(self, outputs: Outputs) -> Path:
         """The work directory."""

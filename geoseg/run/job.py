@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geoseg.errors import OptionError
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
 from geoseg.models.engine import PatchGeometry
@@ -98,10 +100,22 @@ class LayerOptions:
     Args:
         min_area_m2: smaller polygons are left out.
         simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
+
+    Raises:
+        OptionError: a limit is negative or no number, or the tolerance is 0.
     """
 
     min_area_m2: float = 0.0
     simplify_m: float | None = None
+
+    def __post_init__(self) -> None:
+        # Every comparison with NaN is false: it would leave out everything, or nothing, without a word.
+        if not (math.isfinite(self.min_area_m2) and self.min_area_m2 >= 0):
+            raise OptionError(f"--min-area {self.min_area_m2:g}", expected="square metres, 0 or more")
+        if self.simplify_m is not None and not (math.isfinite(self.simplify_m) and self.simplify_m > 0):
+            raise OptionError(
+                f"--simplify {self.simplify_m:g}", expected="metres above 0", remedy="leave it out to keep every corner"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def polygonize(
     """
     if connectivity != 4:
         raise OptionError(f"connectivity {connectivity}", expected="4")
+    options = LayerOptions(min_area_m2, simplify_m)
     outputs = make_outputs(output)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution)
@@ -71,6 +72,4 @@ def polygonize(
         store=TileStore(execution.directory(outputs)),
     )
     check_budget(job, 0.0, execution, parse_bytes(memory))
-    return execute(
-        job, outputs, LayerOptions(min_area_m2, simplify_m), execution=execution, progress=progress or Silence()
-    )
+    return execute(job, outputs, options, execution=execution, progress=progress or Silence())

@@ -92,7 +92,8 @@ def test_segment(tmp_path: Path) -> None:
             "import geoseg, geoseg.run.graph as graph\n"
             "from tests import fakes\n"
             "graph.open_engine = lambda package, geometry, device: fakes.FakeEngine(geometry)\n"
-            f"result = geoseg.segment({str(repeat_motif(motif, size))!r}, {str(tmp_path / f'{size}.gpkg')!r}, workers=2)"
+            f"layer = {str(tmp_path / f'{size}.gpkg')!r}\n"
+            f"result = geoseg.segment({str(repeat_motif(motif, size))!r}, layer, workers=2)"
         )
         for size in (SMALL_PX, LARGE_PX)
     ]

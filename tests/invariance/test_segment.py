@@ -141,3 +141,12 @@ class TestSecondRun:
     def test_a_changed_option_is_noticed(self, scene: Path, tmp_path: Path) -> None:
         self.run(tmp_path, scene)
         assert self.run(tmp_path, scene, tile_px=700).tiles_computed > 0
+
+
+def test_a_cpu_run_imports_no_torch(scene: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, geoseg\n"
+        f"geoseg.segment({str(scene)!r}, {str(tmp_path / 'map.gpkg')!r}, device='cpu')\n"
+        "sys.exit(bool({'torch', 'torchvision', 'segmentation_models_pytorch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

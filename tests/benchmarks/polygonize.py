@@ -1,0 +1,85 @@
+"""Class raster to GeoDataFrame: geoseg beside `rasterio.features.shapes`, in turn, on one thread.
+
+usage: python tests/benchmarks/polygonize.py [SIZE_PX] [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import geopandas
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from scipy import ndimage
+
+from geoseg.grid import GeoGrid, Window
+from geoseg.polygons.join import join_tiles
+from geoseg.polygons.rings import PolygonBatch
+from geoseg.polygons.trace import trace_tile
+
+TILE_PX = 1024
+CRS = "EPSG:32633"
+GRID_TRANSFORM = Affine(0.3, 0, 500000, 0, -0.3, 5600000)
+
+
+def make_classes(size_px: int, *, noise: float) -> np.ndarray:
+    """Blobs of four classes, about 150 px across; `noise` is the share of pixels with a random class."""
+    rng = np.random.default_rng(1)
+    coarse = rng.standard_normal((size_px // 8, size_px // 8)).astype(np.float32)
+    field = ndimage.zoom(ndimage.gaussian_filter(coarse, 3), 8, order=1)
+    classes = np.digitize(field, np.quantile(field[::16, ::16], [0.4, 0.6, 0.8])).astype(np.uint8)
+    scattered = rng.random(classes.shape, dtype=np.float32) < noise
+    classes[scattered] = rng.integers(0, 4, int(scattered.sum()), dtype=np.uint8)
+    return classes
+
+
+def run_geoseg(classes: np.ndarray) -> geopandas.GeoDataFrame:
+    grid = GeoGrid(CRS, GRID_TRANSFORM, *classes.shape)
+    traces = (
+        trace_tile(np.ascontiguousarray(classes[w.within(grid.window)]), window=w, grid_shape=classes.shape)
+        for row in range(0, grid.rows, TILE_PX)
+        for col in range(0, grid.cols, TILE_PX)
+        for w in [Window(row, col, TILE_PX, TILE_PX).intersect(grid.window)]
+    )
+    polygons = PolygonBatch.concatenate(join_tiles(traces))
+    shapes = polygons.geometries(GRID_TRANSFORM)
+    return geopandas.GeoDataFrame({"class_id": polygons.class_id}, geometry=shapes, crs=CRS)
+
+
+def run_rasterio(classes: np.ndarray) -> geopandas.GeoDataFrame:
+    found = list(rasterio.features.shapes(classes, connectivity=4, transform=GRID_TRANSFORM))
+    shapes = [shapely.geometry.shape(geometry) for geometry, _ in found]
+    return geopandas.GeoDataFrame({"class_id": [value for _, value in found]}, geometry=shapes, crs=CRS)
+
+
+def time_call(call: Callable[[np.ndarray], geopandas.GeoDataFrame], classes: np.ndarray) -> tuple[float, float, int]:
+    """Seconds of wall clock and of processor, and the number of polygons."""
+    wall, cpu = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    count = len(call(classes))
+    return time.perf_counter() - wall, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - cpu, count
+
+
+def main(size_px: int = 4096, rounds: int = 5) -> None:
+    run_geoseg(make_classes(256, noise=0.1))
+    for name, noise in (("clean", 0.0), ("1 % noise", 0.01)):
+        classes = make_classes(size_px, noise=noise)
+        pairs = [(time_call(run_geoseg, classes), time_call(run_rasterio, classes)) for _ in range(rounds)]
+        ours, theirs = pairs[0]
+        if ours[2] != theirs[2]:
+            raise SystemExit(f"{ours[2]} polygons against {theirs[2]}")
+        medians = [statistics.median(pair[side][1] for pair in pairs) for side in (0, 1)]
+        ratio = statistics.median(b[1] / a[1] for a, b in pairs)
+        print(
+            f"{size_px} x {size_px} {name}, {ours[2]:,} polygons: geoseg {medians[0]:.2f} s, "
+            f"rasterio {medians[1]:.2f} s of processor time, {ratio:.1f} x (median of {rounds} pairs)"
+        )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
