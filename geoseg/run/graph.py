@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from dask.delayed import Delayed, delayed
@@ -37,15 +36,17 @@ SUFFIX = {CLASSES: ".tif", TRACES: ".safetensors"}
 
 def build_graph(job: Job) -> list[Delayed]:
     """One delayed trace receipt a tile, row-major; class receipts hang below them where classes are predicted."""
-    shared = delayed(job, name="job", traverse=False)
-    how = delayed(job.classes, name="prediction", traverse=False)
+    # Names are a run's own: on a cluster that several runs share, equal names would mean equal results.
+    run = uuid.uuid4().hex
+    shared = delayed(job, name=f"job-{run}", traverse=False)
+    how = delayed(job.classes, name=f"prediction-{run}", traverse=False)
     predict, trace = delayed(predict_tile_file, pure=False), delayed(trace_tile_file, pure=False)
     nodes = []
     for tile in job.tiles():
         before = None
         if isinstance(job.classes, Prediction):
-            before = predict(shared, how, tile, dask_key_name=(CLASSES, *tile.id))
-        nodes.append(trace(shared, tile, before, dask_key_name=(TRACES, *tile.id)))
+            before = predict(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
+        nodes.append(trace(shared, tile, before, dask_key_name=(f"{TRACES}-{run}", *tile.id)))
     return nodes
 
 
@@ -57,7 +58,7 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
     start = time.perf_counter()
     classes, confidence = predict_block(
         how.source,
-        _engine(how.model, how.geometry, how.device),
+        _engine(how),
         how.lattice,
         tile.core,
         nodata=job.legend.nodata,
@@ -100,11 +101,11 @@ _engines: dict[tuple[str, PatchGeometry, str], Engine] = {}
 _engines_lock = threading.Lock()
 
 
-def _engine(model: str, geometry: PatchGeometry, device: Literal["cpu", "cuda"]) -> Engine:
+def _engine(how: Prediction) -> Engine:
     """One engine a process, however many threads ask."""
     with _engines_lock:
-        key = (model, geometry, device)
+        key = (how.model_fingerprint, how.geometry, how.device)
         if key not in _engines:
             _engines.clear()
-            _engines[key] = open_engine(load_package(model), geometry, device=device)
+            _engines[key] = open_engine(load_package(how.model), how.geometry, device=how.device)
         return _engines[key]

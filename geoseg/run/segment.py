@@ -78,7 +78,7 @@ def segment(
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
     prediction = Prediction(
         source=source,
-        model=str(package.path),
+        model=str(package.path.absolute()),
         model_fingerprint=package.fingerprint,
         device=choose_device(device),
         lattice=lattice,

@@ -1,0 +1,177 @@
+"""What goes wrong in a tile reaches the caller as it is, whoever computed the tile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from dask.delayed import Delayed, delayed
+
+import geoseg
+from geoseg.run import graph
+from geoseg.run.scheduler import compute_receipts
+from geoseg.tiles.store import TileReceipt
+from tests.conftest import CORNER, UTM, MakeRaster
+
+LOCAL = pytest.param("local", marks=pytest.mark.cluster)
+SCHEDULERS = ["threads", LOCAL]
+
+
+def make_receipt(number: int) -> TileReceipt:
+    return TileReceipt("traces", (0, number), f"tile {number}", 1, 0.0, computed=True)
+
+
+def fail_with(error: Exception) -> TileReceipt:
+    raise error
+
+
+def make_nodes(count: int, task: Callable[[int], TileReceipt] = make_receipt) -> list[Delayed]:
+    return [delayed(task, pure=False)(i, dask_key_name=("traces", 0, i)) for i in range(count)]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_receipts_come_in_the_order_of_the_nodes_and_each_is_reported_once(scheduler: str) -> None:
+    reported: list[TileReceipt] = []
+    receipts = compute_receipts(make_nodes(9), scheduler=scheduler, workers=2, on_receipt=reported.append)
+    assert receipts == [make_receipt(i) for i in range(9)]
+    assert sorted(reported, key=lambda r: r.tile) == receipts
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(
+    "error", [geoseg.InputError("a hole in the file", expected="a file", remedy="mend it"), ZeroDivisionError("by 0")]
+)
+def test_an_exception_reaches_the_caller_as_it_is(scheduler: str, error: Exception) -> None:
+    nodes = [*make_nodes(3), delayed(fail_with, pure=False)(error, dask_key_name=("traces", 0, 3))]
+    with pytest.raises(type(error)) as caught:
+        compute_receipts(nodes, scheduler=scheduler, workers=1)
+    assert str(caught.value) == str(error)
+    assert vars(caught.value) == vars(error)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_bad_tile_leaves_nothing_half_written(tmp_path: Path, make_raster: MakeRaster, scheduler: str) -> None:
+    """The value stands in the last of 16 tiles."""
+    classes = np.ones((1, 80, 80), np.int16)
+    classes[0, 79, 79] = 1000
+    path = make_raster(classes, "classes.tif")
+    with pytest.raises(geoseg.InputError, match="value 1000"):
+        geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20, scheduler=scheduler, workers=1)
+    assert {p.name for p in tmp_path.iterdir()} == {"classes.tif", ".geoseg"}
+    tiles = list((tmp_path / ".geoseg/map.gpkg/traces").iterdir())
+    assert all(tile.name.startswith("r") for tile in tiles)
+    with rasterio.open(path, "r+") as raster:
+        raster.write(np.ones((1, 1), np.int16), 1, window=((79, 80), (79, 80)))
+    assert geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20).polygons == {"1": 1}
+
+
+def test_no_tile_is_at_work_once_the_error_is_out() -> None:
+    """Another run may hold the work directory by then."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(number: int) -> TileReceipt:
+        if number == 0:
+            begun.wait(10)
+            raise ZeroDivisionError
+        begun.set()
+        time.sleep(0.5)
+        ended.set()
+        return make_receipt(number)
+
+    with pytest.raises(ZeroDivisionError):
+        compute_receipts(make_nodes(2, work), workers=2)
+    assert ended.is_set()
+
+
+def test_two_runs_at_a_time_keep_their_own_account(tmp_path: Path, make_raster: MakeRaster) -> None:
+    raster = make_raster(np.random.default_rng(1).integers(0, 3, (1, 60, 60)).astype(np.uint8), "classes.tif")
+    together = threading.Barrier(2)
+
+    def run(tile_px: int) -> geoseg.SegmentResult:
+        together.wait()
+        return geoseg.polygonize(raster, tmp_path / f"{tile_px}.fgb", tile_px=tile_px, workers=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        fine, coarse = pool.map(run, [10, 20])
+    assert (fine.tiles, fine.tiles_computed) == (36, 36)
+    assert (coarse.tiles, coarse.tiles_computed) == (9, 9)
+    assert fine.polygons == coarse.polygons
+
+
+def die_once(flag: str, number: int) -> TileReceipt:
+    if number == 2 and not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_receipt(number)
+
+
+@pytest.mark.cluster
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    task = delayed(die_once, pure=False)
+    nodes = [task(str(tmp_path / "died"), i, dask_key_name=("traces", 0, i)) for i in range(5)]
+    assert compute_receipts(nodes, scheduler="local", workers=1) == [make_receipt(i) for i in range(5)]
+    assert (tmp_path / "died").exists()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+BAD_ADDRESSES = ["tcp://127.0.0.1:1", "tcp://127.0.0.1:port", "tcp://", "gopher://127.0.0.1:8786", "slurm", ""]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_a_scheduler_that_is_none(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 1)
+    with pytest.raises(geoseg.OptionError) as caught:
+        compute_receipts(make_nodes(1), scheduler=address)
+    assert caught.value.expected
+    assert address in caught.value.found
+
+
+def test_a_scheduler_that_is_silent(monkeypatch: pytest.MonkeyPatch, silent_port: int) -> None:
+    monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 1)
+    with pytest.raises(geoseg.OptionError, match=f"127.0.0.1:{silent_port}"):
+        compute_receipts(make_nodes(1), scheduler=f"tcp://127.0.0.1:{silent_port}")
+
+
+@pytest.mark.cluster
+def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr("geoseg.run.scheduler.WORKERS_TIMEOUT_S", 1)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp") as cluster,
+        pytest.raises(geoseg.OptionError, match="no worker"),
+    ):
+        compute_receipts(make_nodes(1), scheduler=cluster.scheduler_address)
+
+
+def test_workers_are_told_absolute_paths(tmp_path: Path, make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker on another machine has a working directory of its own."""
+    make_raster(np.random.default_rng(1).integers(0, 255, (3, 40, 40)).astype(np.uint8), "scene.tif")
+    (tmp_path / "model").symlink_to(geoseg.load_model("landcover-rgb").path)
+    monkeypatch.chdir(tmp_path)
+    jobs: list[graph.Job] = []
+    monkeypatch.setattr("geoseg.run.segment.execute", lambda job, *_, **__: jobs.append(job))
+    geoseg.segment("scene.tif", "map.gpkg", model="./model")
+    (job,) = jobs
+    assert isinstance(job.classes, graph.Prediction)
+    for path in (job.classes.model, job.classes.source.path, job.store.directory):
+        assert Path(path).is_absolute()
+    assert job.classes.source.grid.transform == CORNER
+    assert rasterio.CRS.from_wkt(job.plan.grid.crs) == UTM
