@@ -10,6 +10,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.io import MemoryFile
 
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid, Window
@@ -28,29 +29,34 @@ def write_class_tile(
     Raises:
         OutputError: the file cannot be written.
     """
+    known = bool((classes != nodata).any())
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-        if (classes == nodata).all():
-            temporary.touch()
-        else:
-            with rasterio.open(
-                temporary,
-                "w",
-                driver="GTiff",
-                height=window.rows,
-                width=window.cols,
-                count=2,
-                dtype="uint8",
-                crs=CRS.from_wkt(grid.crs),
-                transform=grid.transform @ Affine.translation(window.col, window.row),
-                compress="deflate",
-                zlevel=1,
-                blockysize=min(64, window.rows),
-                interleave="band",
-            ) as target:
-                target.write(classes, 1)
-                target.write(confidence, 2)
-                target.descriptions = ("class", "confidence")
+        temporary.write_bytes(_encode_tile(classes, confidence, grid, window) if known else b"")
     return path.stat().st_size
+
+
+def _encode_tile(classes: NDArray[np.uint8], confidence: NDArray[np.uint8], grid: GeoGrid, window: Window) -> bytes:
+    # In memory: GDAL does not say when what it writes on closing a file finds no room, and half a tile is read as one
+    # that holds nothing.
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            height=window.rows,
+            width=window.cols,
+            count=2,
+            dtype="uint8",
+            crs=CRS.from_wkt(grid.crs),
+            transform=grid.transform @ Affine.translation(window.col, window.row),
+            compress="deflate",
+            zlevel=1,
+            blockysize=min(64, window.rows),
+            interleave="band",
+        ) as target:
+            target.write(classes, 1)
+            target.write(confidence, 2)
+            target.descriptions = ("class", "confidence")
+        encoded: bytes = memory.read()
+        return encoded
 
 
 def read_class_tile(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:

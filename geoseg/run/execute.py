@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
@@ -21,6 +23,8 @@ from geoseg.run.layer import write_polygons
 from geoseg.run.progress import Progress
 from geoseg.run.scheduler import compute_receipts
 from geoseg.tiles.store import TileReceipt, TileStore, hold_store
+
+RASTER_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +91,24 @@ class Execution:
         return (self.work_dir or outputs.layer.parent / ".geoseg" / outputs.layer.name).absolute()
 
 
-def check_outputs(outputs: Outputs, execution: Execution) -> None:
-    """Refuse outputs that could not be written at the end, before any work is done.
+def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse outputs that could not be written at the end, or would replace an input, before any work is done.
 
     Raises:
-        OptionError: the layer's suffix names no format.
-        OutputError: an output exists, is a directory, or lies where nothing can be written.
+        OptionError: a suffix names no format.
+        OutputError: an output exists, is an input or a directory, or lies where nothing can be written.
     """
     check_layer_path(outputs.layer, overwrite=True)
     paths = [p.absolute() for p in outputs.paths()]
     if len(set(paths)) != len(paths):
         raise OutputError("two outputs have the same path", expected="a file of its own for each")
+    for raster in paths[1:]:
+        if raster.suffix.lower() not in RASTER_SUFFIXES:
+            raise OptionError(f"{raster.name} is written as a GeoTIFF", expected=f"a name in {RASTER_SUFFIXES[0]}")
+    for path, given in product(paths, inputs):
+        # Not Path.exists, which raises where a URL is too long for a file name.
+        if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
+            raise OutputError(f"{path} is an input", expected="a new file", remedy="choose another name")
     unfinished = TileStore(execution.directory(outputs)).read_state().get("writing", [])
     for path in paths:
         if path.is_dir() or (path.exists() and not execution.overwrite and str(path) not in unfinished):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,9 +32,10 @@ def parse_bytes(text: str | int | None) -> int | None:
     if text is None or isinstance(text, int):
         return text
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]I?)?B?\s*", text.upper())
-    if match is None:
+    size = float(match[1]) * UNITS[match[2] or ""] if match else math.inf
+    if not math.isfinite(size):
         raise OptionError(f"--memory {text}", expected="a size such as 4GiB, 500MB or 2000000000")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    return int(size)
 
 
 def task_bytes(job: Job, workspace_bytes_per_px: float = 0.0) -> int:
@@ -67,14 +71,28 @@ def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, 
     needed = run_bytes(job, workspace_bytes_per_px, workers, processes=processes)
     if needed <= budget:
         return
-    fewer = [n for n in range(1, workers) if run_bytes(job, workspace_bytes_per_px, n, processes=processes) <= budget]
-    options = [f"--workers {fewer[-1]}"] if fewer else ["--workers 1", "a smaller --tile-px"]
+    remedies = [f"--memory {-(-needed // 2**20)}MiB"]
+    for fewer, tile_px, smaller in _smaller_runs(job, workers):
+        if run_bytes(smaller, workspace_bytes_per_px, fewer, processes=processes) <= budget:
+            remedies.insert(0, f"--workers {fewer}" + (f" --tile-px {tile_px}" if tile_px else ""))
+            break
     raise BudgetError(
         f"--memory of {format_bytes(budget)}, and {workers} workers on tiles of "
         f"{job.plan.core_px[0]} x {job.plan.core_px[1]} px need {format_bytes(needed)}",
         expected=f"at least {format_bytes(needed)}",
-        remedy=" and ".join(options) + (" fits" if fewer else f", or --memory {-(-needed // 2**20)}MiB"),
+        remedy=", or ".join(remedies),
     )
+
+
+def _smaller_runs(job: Job, workers: int) -> Iterator[tuple[int, int | None, Job]]:
+    """Workers, tile side and job of runs that need ever less: fewer workers first, then smaller tiles too."""
+    for fewer in range(workers - 1, 0, -1):
+        yield fewer, None, job
+    side = max(job.plan.core_px) // 2
+    while side:
+        core_px = job.classes.lattice.tile_px(side) if isinstance(job.classes, Prediction) else (side, side)
+        yield 1, side, replace(job, plan=replace(job.plan, core_px=core_px))
+        side //= 2
 
 
 def format_bytes(size: float) -> str:

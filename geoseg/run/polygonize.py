@@ -61,7 +61,7 @@ def polygonize(
     options = LayerOptions(min_area_m2, simplify_m)
     outputs = make_outputs(output)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
-    check_outputs(outputs, execution)
+    check_outputs(outputs, execution, inputs=[classes])
     raster = open_class_raster(classes)
     side = check_tile_px(tile_px)
     job = Job(

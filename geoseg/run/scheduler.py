@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from dask.base import compute
-from dask.callbacks import Callback
 from dask.delayed import Delayed
 
 from geoseg.errors import OptionError
@@ -16,6 +17,7 @@ from geoseg.tiles.store import TileReceipt
 
 OnReceipt = Callable[[TileReceipt], None]
 CONNECT_TIMEOUT_S = 10
+WORKERS_TIMEOUT_S = 60
 
 
 def default_workers() -> int:
@@ -44,8 +46,11 @@ def compute_receipts(
     if not nodes:
         return []
     if scheduler == "threads":
-        with Callback(posttask=lambda _key, result, *_: _report(result, on_receipt)):
-            return list(compute(*nodes, scheduler="threads", num_workers=workers or default_workers()))
+        # Handed over, not registered: a registered callback would also hear of another thread's run.
+        hear = (None, None, None, lambda _key, result, *_: _report(result, on_receipt), None)
+        # Leaving the pool waits for the tiles at work: once an error is out, nothing writes into the work directory.
+        with ThreadPoolExecutor(workers or default_workers()) as pool:
+            return list(compute(*nodes, scheduler="threads", pool=pool, callbacks=[hear]))
     with _connect(scheduler, workers or default_workers()) as client:
         return _gather(client, nodes, on_receipt)
 
@@ -79,7 +84,7 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
             Client(cluster) as client,
         ):
             yield client
-    elif "://" in scheduler:
+    elif _is_address(scheduler):
         try:
             client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
         except OSError as error:
@@ -89,6 +94,7 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
                 remedy="start one, or leave --scheduler out to use threads",
             ) from error
         with client:
+            _await_workers(client, scheduler)
             yield client
     else:
         raise OptionError(
@@ -96,3 +102,23 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
             expected="threads, local or tcp://HOST:PORT",
             remedy="leave it out to use threads",
         )
+
+
+def _is_address(scheduler: str) -> bool:
+    try:
+        parts = urlsplit(scheduler)
+        return parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None
+    except ValueError:  # a port that is no number, or too large a one
+        return False
+
+
+def _await_workers(client: Any, scheduler: str) -> None:
+    """Without a single worker a run would wait for ever, and say nothing."""
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
+    except TimeoutError as error:
+        raise OptionError(
+            f"no worker is at the dask scheduler {scheduler}",
+            expected=f"at least one within {WORKERS_TIMEOUT_S} s",
+            remedy=f"start some: dask worker {scheduler}",
+        ) from error

@@ -71,7 +71,7 @@ def segment(
     options = LayerOptions(min_area_m2, simplify_m)
     outputs = make_outputs(output, classes_raster, confidence_raster)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
-    check_outputs(outputs, execution)
+    check_outputs(outputs, execution, inputs=[image] if aoi is None else [image, aoi])
     package = load_package(model)
     source = open_raster(image, bands=len(package.bands))
     lattice = fit_patches(source.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)

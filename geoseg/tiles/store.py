@@ -17,7 +17,8 @@ from geoseg.tiles.plan import Tile
 
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
-OWN_FILES = {STATE_FILE, LOCK_FILE, ".run.part.json"}
+UNFINISHED_FILES = {LOCK_FILE, ".run.part.json"}
+"""What a run may leave that was killed before it said what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,10 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
     with ExitStack() as held:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(directory)
+            store = TileStore(directory)
+            _refuse_foreign(store)
             lock = held.enter_context((directory / LOCK_FILE).open("w"))
             _lock(lock, directory)
-            store = TileStore(directory)
             if fresh or store.read_state().get("fingerprint") != fingerprint:
                 store.clear()
                 store.write_state({"fingerprint": fingerprint})
@@ -114,13 +115,15 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
         yield store
 
 
-def _refuse_foreign(directory: Path) -> None:
-    names = {entry.name for entry in directory.iterdir()}
-    if STATE_FILE not in names and not names <= OWN_FILES:
+def _refuse_foreign(store: TileStore) -> None:
+    names = {entry.name for entry in store.directory.iterdir()}
+    # Others have files of that name, too: what is in it tells whose it is.
+    ours = "fingerprint" in store.read_state() if STATE_FILE in names else names <= UNFINISHED_FILES
+    if not ours:
         raise OutputError(
-            f"{directory} holds files and is not a work directory",
+            f"{store.directory} holds files and is not a work directory",
             expected="an empty or new directory, or one that an earlier run made",
-            remedy="choose another --work-dir",
+            remedy="choose another --work-dir, or remove it where nothing in it is needed",
         )
 
 

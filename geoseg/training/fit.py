@@ -91,7 +91,7 @@ def train(job_path: Path, output: Path, *, root: Path | None = None) -> TrainRes
     if job.schedule.threads:
         torch.set_num_threads(job.schedule.threads)
     torch.manual_seed(job.seed)
-    command = shlex.join(["geoseg", "train", str(job_path), str(output)])
+    command = shlex.join(["geoseg", "train", str(job_path), "-o", str(output)])
     run = _Run(job, output, LAND_COVER, command=command)
     try:
         run.learn()

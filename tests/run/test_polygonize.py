@@ -37,7 +37,9 @@ PLACES = {
 }
 
 
-def write_classes(path: Path, classes: NDArray[Any], *, crs: str = UTM, transform: Affine = CORNER, **more: Any) -> Path:
+def write_classes(
+    path: Path, classes: NDArray[Any], *, crs: str = UTM, transform: Affine = CORNER, **more: Any
+) -> Path:
     rows, cols = classes.shape
     profile = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": classes.dtype}
     with rasterio.open(path, "w", **profile, crs=crs, transform=transform, **more) as raster:
@@ -68,7 +70,9 @@ def pixel_features(path: Path, crs: str, transform: Affine) -> list[tuple[int, b
     back = ~transform
     moved = shapely.transform(
         layer.to_crs(crs).geometry.to_numpy(),
-        lambda p: np.stack([back.a * p[:, 0] + back.b * p[:, 1] + back.c, back.d * p[:, 0] + back.e * p[:, 1] + back.f], 1),
+        lambda p: np.stack(
+            [back.a * p[:, 0] + back.b * p[:, 1] + back.c, back.d * p[:, 0] + back.e * p[:, 1] + back.f], 1
+        ),
     )
     corners = shapely.transform(moved, lambda p: np.round(p) + 0.0)  # no -0
     if len(layer):
@@ -225,7 +229,9 @@ def test_small_polygons_are_left_out_after_the_join(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1.0, 5.0, 40.0])
-def test_the_filter_takes_what_the_area_column_says(tmp_path: Path, make_raster: MakeRaster, blobs: Raster, limit: float) -> None:
+def test_the_filter_takes_what_the_area_column_says(
+    tmp_path: Path, make_raster: MakeRaster, blobs: Raster, limit: float
+) -> None:
     path = make_raster(blobs[None], nodata=255)
     every = geoseg.open_layer(geoseg.polygonize(path, tmp_path / "all.fgb", tile_px=9).output)
     kept = geoseg.open_layer(geoseg.polygonize(path, tmp_path / "kept.fgb", tile_px=9, min_area_m2=limit).output)
@@ -269,3 +275,17 @@ def test_a_number_of_workers_that_is_none_is_refused(tmp_path: Path, blobs: Rast
     path = write_classes(tmp_path / "classes.tif", blobs)
     with pytest.raises(geoseg.OptionError, match="--workers"):
         geoseg.polygonize(path, tmp_path / "map.fgb", workers=workers)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1, 2]", "not json", '{"runs": 3}'])
+def test_a_work_directory_of_other_origin_is_left_alone(tmp_path: Path, blobs: Raster, content: str) -> None:
+    """Also where it holds a file that has the name of ours."""
+    path = write_classes(tmp_path / "classes.tif", blobs)
+    folder = tmp_path / "experiment"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos" / "me.jpg").write_text("precious")
+    (folder / "run.json").write_text(content)
+    with pytest.raises(geoseg.OutputError, match="not a work directory"):
+        geoseg.polygonize(path, tmp_path / "map.fgb", work_dir=folder)
+    assert (folder / "photos" / "me.jpg").read_text() == "precious"
+    assert (folder / "run.json").read_text() == content

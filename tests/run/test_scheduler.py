@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 from dask.delayed import Delayed, delayed
+from distributed import LocalCluster
 
 import geoseg
 from geoseg.run import graph
@@ -67,8 +67,7 @@ def test_a_bad_tile_leaves_nothing_half_written(tmp_path: Path, make_raster: Mak
     with pytest.raises(geoseg.InputError, match="value 1000"):
         geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20, scheduler=scheduler, workers=1)
     assert {p.name for p in tmp_path.iterdir()} == {"classes.tif", ".geoseg"}
-    tiles = list((tmp_path / ".geoseg/map.gpkg/traces").iterdir())
-    assert all(tile.name.startswith("r") for tile in tiles)
+    assert not [path for path in tmp_path.rglob("*.safetensors") if path.name.startswith(".")]
     with rasterio.open(path, "r+") as raster:
         raster.write(np.ones((1, 1), np.int16), 1, window=((79, 80), (79, 80)))
     assert geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20).polygons == {"1": 1}
@@ -122,16 +121,15 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "died").exists()
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-BAD_ADDRESSES = ["tcp://127.0.0.1:1", "tcp://127.0.0.1:port", "tcp://", "gopher://127.0.0.1:8786", "slurm", ""]
+BAD_ADDRESSES = [
+    "tcp://127.0.0.1:1",
+    "tcp://127.0.0.1:port",
+    "tcp://127.0.0.1:99999",
+    "tcp://",
+    "gopher://127.0.0.1:8786",
+    "slurm",
+    "",
+]
 
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES)
@@ -143,16 +141,8 @@ def test_a_scheduler_that_is_none(monkeypatch: pytest.MonkeyPatch, address: str)
     assert address in caught.value.found
 
 
-def test_a_scheduler_that_is_silent(monkeypatch: pytest.MonkeyPatch, silent_port: int) -> None:
-    monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 1)
-    with pytest.raises(geoseg.OptionError, match=f"127.0.0.1:{silent_port}"):
-        compute_receipts(make_nodes(1), scheduler=f"tcp://127.0.0.1:{silent_port}")
-
-
 @pytest.mark.cluster
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import LocalCluster
-
     monkeypatch.setattr("geoseg.run.scheduler.WORKERS_TIMEOUT_S", 1)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp") as cluster,
@@ -161,7 +151,9 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         compute_receipts(make_nodes(1), scheduler=cluster.scheduler_address)
 
 
-def test_workers_are_told_absolute_paths(tmp_path: Path, make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_told_absolute_paths(
+    tmp_path: Path, make_raster: MakeRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker on another machine has a working directory of its own."""
     make_raster(np.random.default_rng(1).integers(0, 255, (3, 40, 40)).astype(np.uint8), "scene.tif")
     (tmp_path / "model").symlink_to(geoseg.load_model("landcover-rgb").path)

@@ -1,0 +1,325 @@
+"""The command line: what it prints, where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import geoseg
+from geoseg import cli
+from geoseg.console import PlainProgress
+from tests.conftest import MakeRaster
+from tests.invariance.running import GEOSEG
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+COMMANDS = ["segment", "polygonize", "train", "evaluate", "models", "demo", "info"]
+HEAVY = {"torch", "onnxruntime", "rasterio", "numpy", "geopandas", "dask", "numba", "pandas", "cv2"}
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in this process."""
+
+    def run_command(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert isinstance(end.value.code, int)
+        return Ended(end.value.code, *capsys.readouterr())
+
+    return run_command
+
+
+@pytest.fixture
+def classes(class_raster: Callable[..., Path]) -> Path:
+    """Four stripes of 10 x 40 pixels of 0.5 m: 100 m2 each."""
+    return class_raster(np.arange(4, dtype=np.uint8).repeat(10)[:, None].repeat(40, axis=1))
+
+
+class TestExitCodes:
+    def test_done(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        assert run("polygonize", classes, "-o", tmp_path / "map.gpkg").code == 0
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["polygonise"], ["segment"], ["info", "a", "b"], ["models", "show"], ["--turbo"], ["demo", "--size-px", 1]],
+    )
+    def test_a_wrong_call(self, run: Run, arguments: list[object]) -> None:
+        ended = run(*arguments)
+        assert ended.code == 2
+        assert "Error:" in ended.err
+        assert ended.out == ""
+
+    def test_a_wrong_input(self, run: Run, tmp_path: Path) -> None:
+        ended = run("polygonize", tmp_path / "no.tif", "-o", tmp_path / "map.gpkg")
+        assert ended.code == 2
+        assert re.fullmatch(r"geoseg: .*no\.tif.*\n  expected: .+\n  remedy: .+\n", ended.err)
+        assert ended.out == ""
+
+    @pytest.mark.parametrize("option", ["--min-area", "--simplify"])
+    @pytest.mark.parametrize("value", ["nan", "inf", "-1", "much"])
+    def test_limits_that_are_no_numbers(self, run: Run, classes: Path, tmp_path: Path, option: str, value: str) -> None:
+        ended = run("polygonize", classes, "-o", tmp_path / "map.gpkg", option, value)
+        assert ended.code == 2
+        assert option in ended.err
+        assert not (tmp_path / "map.gpkg").exists()
+
+    def test_a_failure_of_the_program(
+        self, run: Run, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise ZeroDivisionError("by 0")
+
+        monkeypatch.setattr("geoseg.run.polygonize.execute", fail)
+        ended = run("polygonize", classes, "-o", tmp_path / "map.gpkg")
+        assert ended.code == 1
+        assert f"geoseg {geoseg.__version__} failed; please report this" in ended.err
+        assert "ZeroDivisionError: by 0" in ended.err
+        assert not (tmp_path / "map.gpkg").exists()
+
+    def test_an_interruption(self, run: Run, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("geoseg.run.polygonize.execute", interrupt)
+        ended = run("polygonize", classes, "-o", tmp_path / "map.gpkg")
+        assert ended.code == 130
+        assert "the same command goes on from here" in ended.err
+        assert "Traceback" not in ended.err
+
+    def test_ctrl_c_and_the_same_command_again(self, make_raster: MakeRaster, tmp_path: Path) -> None:
+        """A run of 1024 tiles is interrupted once some are done; the next one does the others only."""
+        noise = np.random.default_rng(1).integers(0, 3, (1, 640, 640)).astype(np.uint8)
+        command = [*GEOSEG, "polygonize", str(make_raster(noise)), "-o", str(tmp_path / "map.fgb"), "--tile-px", "20"]
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
+        traces = tmp_path / ".geoseg/map.fgb/traces"
+        end = time.monotonic() + 60
+        while not list(traces.glob("r*")) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "interrupted; the same command goes on from here" in err
+        assert "Traceback" not in err
+        assert not (tmp_path / "map.fgb").exists()
+        done = len(list(traces.glob("r*")))
+        assert 0 < done < 1024
+        again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        assert f"{1024 - done} of 1024 tiles computed" in again.stdout
+        assert (tmp_path / "map.fgb").exists()
+
+    def test_a_reader_that_leaves_early_is_no_failure(self, classes: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            ended = subprocess.run(
+                [*GEOSEG, "info", str(classes)],
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(writing)
+        assert "Traceback" not in ended.stderr
+        assert "please report" not in ended.stderr
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", [*([c] for c in COMMANDS), ["models", "show"], []])
+    @pytest.mark.parametrize("option", ["--help", "-h"])
+    def test_of_every_command(self, run: Run, command: list[str], option: str) -> None:
+        ended = run(*command, option)
+        assert ended.code == 0
+        assert ended.out.startswith("Usage: ")
+        assert ended.err == ""
+        if not command:
+            assert set(COMMANDS) <= set(ended.out.split())
+
+    def test_names_every_option(self, run: Run) -> None:
+        """Those of the contract."""
+        shared = (
+            "-o --scheduler --workers --memory --tile-px --work-dir --fresh --overwrite --min-area --simplify --exact"
+        )
+        own = {"segment": "--model --classes-raster --confidence-raster --aoi --device", "polygonize": "--connectivity"}
+        for command, options in own.items():
+            text = run(command, "--help").out
+            assert not [o for o in f"{shared} --quiet {options}".split() if o not in text]
+
+    def test_version(self, run: Run) -> None:
+        assert run("--version").out == f"geoseg {geoseg.__version__}\n"
+
+    def test_is_light(self) -> None:
+        """No library that takes a while to load."""
+        code = "import sys, geoseg.cli\ntry: geoseg.cli.cli(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        assert not HEAVY & set(out.splitlines()[-1].split())
+
+
+class TestOutput:
+    def test_summary_and_plain_lines(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        out = tmp_path / "map.gpkg"
+        ended = run("polygonize", classes, "-o", out, "--tile-px", 20)
+        lines = ended.out.splitlines()
+        for line, name in zip(lines, ["background", "building", "road", "vegetation"], strict=False):
+            assert re.fullmatch(rf"{name} +1 polygons +100 m2", line)
+        assert re.fullmatch(r"0\.0 Mpx in [\d.]+ s, [\d.]+ Mpx/s, peak memory \d+ MiB, 4 of 4 tiles computed", lines[4])
+        assert lines[5:] == [f"-> {out}"]
+        stages = [re.fullmatch(r"([a-z ]+):( \d+)? in [\d.]+ s", line) for line in ended.err.splitlines()]
+        assert [(m[1], m[2]) for m in stages if m] == [("trace", " 4"), ("write polygons", " 4")]
+        assert all(stages)
+
+    def test_of_a_run_that_was_done(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        arguments = ["polygonize", classes, "-o", tmp_path / "map.gpkg", "--overwrite"]
+        run(*arguments)
+        assert "0 of 1 tiles computed; an earlier run had done them" in run(*arguments).out
+
+    def test_without_polygons(self, run: Run, class_raster: Callable[..., Path], tmp_path: Path) -> None:
+        unknown = class_raster(np.full((5, 5), 255, np.uint8))
+        ended = run("polygonize", unknown, "-o", tmp_path / "map.gpkg")
+        assert (ended.code, ended.out.splitlines()[0]) == (0, "no polygons")
+
+    def test_quiet(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        assert run("polygonize", classes, "-o", tmp_path / "map.gpkg", "--quiet") == Ended(0, "", "")
+
+    def test_a_bar_on_a_terminal(self, classes: Path, tmp_path: Path) -> None:
+        ours, theirs = pty.openpty()
+        command = [*GEOSEG, "polygonize", str(classes), "-o", str(tmp_path / "map.gpkg")]
+        env = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=theirs, env=env, text=True, timeout=60, check=True
+        )
+        os.close(theirs)
+        shown = os.read(ours, 1 << 16).decode()
+        os.close(ours)
+        assert "trace" in shown
+        assert "write polygons" in shown
+        assert "1/1" in shown
+        assert "map.gpkg" in done.stdout
+
+    def test_plain_progress_counts_from_any_thread(self, capsys: pytest.CaptureFixture[str]) -> None:
+        plain = PlainProgress()
+        plain.start("one", 3)
+        plain.advance(2)
+        plain.advance()
+        plain.start("two", None)
+        plain.stop()
+        plain.stop()
+        assert re.fullmatch(r"one: 3 in 0\.\d s\ntwo: in 0\.\d s\n", capsys.readouterr().err)
+
+    def test_options_reach_the_run(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: dict[str, object] = {}
+
+        def record(image: str, **options: object) -> SimpleNamespace:
+            told.update(options, image=image)
+            return SimpleNamespace()
+
+        monkeypatch.setattr("geoseg.run.segment.segment", record)
+        line = (
+            "segment a.tif -o b.fgb --model m --classes-raster c.tif --confidence-raster d.tif --aoi 1,2,3,4 "
+            "--device cpu --scheduler local --workers 3 --memory 4GiB --tile-px 77 --work-dir w --fresh "
+            "--overwrite --min-area 5 --simplify 0.5 --quiet"
+        )
+        ended = run(*line.split())
+        assert ended.code == 0, ended.err
+        del told["progress"]
+        assert told == {
+            "image": "a.tif",
+            "output": Path("b.fgb"),
+            "model": "m",
+            "classes_raster": Path("c.tif"),
+            "confidence_raster": Path("d.tif"),
+            "aoi": "1,2,3,4",
+            "device": "cpu",
+            "scheduler": "local",
+            "workers": 3,
+            "memory": "4GiB",
+            "tile_px": 77,
+            "work_dir": Path("w"),
+            "fresh": True,
+            "overwrite": True,
+            "min_area_m2": 5.0,
+            "simplify_m": 0.5,
+        }
+
+
+class TestOtherCommands:
+    def test_models(self, run: Run) -> None:
+        ended = run("models")
+        assert ended.code == 0
+        assert re.search(r"^landcover-rgb  \S+  [\d.]+ m  building, road, vegetation$", ended.out, re.MULTILINE)
+
+    def test_models_show(self, run: Run) -> None:
+        ended = run("models", "show", "landcover-rgb")
+        assert ended.code == 0
+        for word in ("landcover-rgb", "ground_resolution_m", "halo_px", "seam_error", "provenance"):
+            assert word in ended.out
+
+    def test_models_show_unknown(self, run: Run) -> None:
+        ended = run("models", "show", "landcover-rbg")
+        assert ended.code == 2
+        assert "did you mean 'landcover-rgb'?" in ended.err
+
+    def test_info(self, run: Run, make_raster: MakeRaster, rgb_values: np.ndarray) -> None:
+        ended = run("info", make_raster(rgb_values))
+        assert ended.code == 0
+        for words in (
+            "scene.tif (GTiff)",
+            "70 rows x 90 columns",
+            "EPSG:32737",
+            "0.500 m",
+            "3 of uint8, used: 1, 2, 3",
+        ):
+            assert words in ended.out
+
+    def test_evaluate(self, run: Run, classes: Path, class_raster: Callable[..., Path]) -> None:
+        ended = run("evaluate", classes, classes)
+        assert ended.code == 0
+        table = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
+        for name in ("building", "road", "vegetation"):
+            assert table[name] == ["1.0000"] * 4
+        half = np.arange(4, dtype=np.uint8).repeat(10)[:, None].repeat(40, axis=1)
+        half[10:15] = 0
+        scores = run("evaluate", class_raster(half, "half.tif"), classes).out
+        assert re.search(r"^building +0\.5000 +1\.0000 +0\.5000", scores, re.MULTILINE)
+
+    def test_evaluate_missing(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        ended = run("evaluate", tmp_path / "no.tif", classes)
+        assert ended.code == 2
+        assert "no.tif" in ended.err
+
+    @pytest.mark.parametrize(
+        ("text", "words"), [(None, "job.toml"), ("network = [", "job.toml"), ("colour = 1", "colour")]
+    )
+    def test_train_with_a_bad_job(self, run: Run, tmp_path: Path, text: str | None, words: str) -> None:
+        job = tmp_path / "job.toml"
+        if text is not None:
+            job.write_text(text)
+        ended = run("train", job)
+        assert ended.code == 2, ended.err
+        assert words in ended.err
+        assert not (tmp_path / "job").exists()
