@@ -106,7 +106,7 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
         if raster.suffix.lower() not in RASTER_SUFFIXES:
             raise OptionError(f"{raster.name} is written as a GeoTIFF", expected=f"a name in {RASTER_SUFFIXES[0]}")
     for path, given in product(paths, inputs):
-        # Not Path.exists, which raises where a URL is too long for a file name.
+        # Not Path.exists, which raises where a name is too long for a file, as that of a URL may be.
         if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
             raise OutputError(f"{path} is an input", expected="a new file", remedy="choose another name")
     unfinished = TileStore(execution.directory(outputs)).read_state().get("writing", [])

@@ -78,7 +78,7 @@ def test_a_missing_file_is_an_option_error(tmp_path: Path) -> None:
 
 
 def test_the_shipped_job_is_good_and_holds_places_out() -> None:
-    job = read_job(Path(geoseg.training.__file__).parent / "jobs/first.toml")
+    job = read_job(Path(geoseg.training.__file__).parent / "jobs/landcover-rgb.toml")
     trained = [p for s in job.source if s.use == "train" for p in s.images]
     assert not any("banepa_np" in p or "tile2" in p for p in trained)
     assert {s.name for s in job.source if s.use == "validation"} == {"banepa_np", "dubai tile 2", "long beach trees"}
