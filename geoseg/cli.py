@@ -83,7 +83,7 @@ def segment(image: str, quiet: bool, **options: Any) -> None:
 @click.option("--connectivity", type=click.Choice(["4"]), default="4", show_default=True)
 @run_options
 def polygonize(classes: str, connectivity: str, quiet: bool, **options: Any) -> None:
-    """Turn the class raster CLASSES into a layer of polygons."""
+    """Turn the class raster CLASSES into a layer of polygons: every class leaves some, also a background class."""
     from geoseg.run.polygonize import polygonize as run
 
     with open_progress(quiet) as progress:
@@ -188,9 +188,13 @@ def main() -> None:
     except GeosegError as error:
         click.echo(f"geoseg: {error}", err=True)
         code = WRONG
+    except MemoryError:
+        click.echo("geoseg: out of memory\n  remedy: fewer --workers, a smaller --tile-px", err=True)
+        code = WRONG
     except Exception:
         click.echo(f"geoseg {__version__} failed; please report this:\n{traceback.format_exc()}", err=True)
         code = FAILED
     if code == INTERRUPTED:
-        click.echo("interrupted; the same command goes on from here", err=True)
+        resumes = {"segment", "polygonize"} & set(sys.argv[1:2])
+        click.echo("interrupted" + "; without --fresh the same command goes on from here" * bool(resumes), err=True)
     sys.exit(code)

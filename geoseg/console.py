@@ -99,7 +99,7 @@ def echo_summary(result: SegmentResult) -> None:
             f"{result.tiles_computed} of {result.tiles} tiles computed"
         )
     else:
-        click.echo(f"0 of {result.tiles} tiles computed; an earlier run had done them")
+        click.echo(f"{result.seconds:.1f} s; all {result.tiles} tiles had been computed by an earlier run")
     for path in (result.output, result.classes_raster, result.confidence_raster):
         if path is not None:
             click.echo(f"-> {path}")

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoseg.errors import OutputError
 
+# SQLite's journals carry the data base's name; one left behind would be played back into the next one.
+SIDE_FILES = ("", "-journal", "-wal", "-shm")
+
 
 @contextmanager
-def replace_file(path: Path, *, tag: str = "part") -> Iterator[Path]:
+def replace_file(path: Path, *, tag: str = "") -> Iterator[Path]:
     """Give a temporary name beside `path`; on leaving it becomes `path`, or vanishes if an exception was raised.
 
+    What it held before stays until the new content is complete and on the disk. Temporary files that killed processes
+    of this machine left beside it are removed.
+
     Args:
-        path: the file to write; what it held before stays until the new content is complete.
-        tag: part of the temporary name. With the default, what a killed process left behind is replaced by the next
-            one; writers that may race for one file give a tag of their own.
+        path: the file to write.
+        tag: makes the temporary name unique where one process may write a file twice at a time.
 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{tag}{path.suffix}")
+    host = socket.gethostname()
+    temporary = path.with_name(f".{path.stem}.{host}.{os.getpid()}{tag}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
+        if not tag:
+            _remove_abandoned(path, host)
         try:
             yield temporary
+            _flush(temporary)
             os.replace(temporary, path)
         finally:
             _remove(temporary)
@@ -39,7 +48,30 @@ def replace_file(path: Path, *, tag: str = "part") -> Iterator[Path]:
         ) from error
 
 
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_abandoned(path: Path, host: str) -> None:
+    start, end = f".{path.stem}.{host}.", f".part{path.suffix}"
+    for name in os.listdir(path.parent):
+        owner = name.removeprefix(start).removesuffix(end)
+        if name == f"{start}{owner}{end}" and owner.isdecimal() and not _is_alive(int(owner)):
+            _remove(path.with_name(name))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _remove(temporary: Path) -> None:
-    # SQLite's journals carry the data base's name; one left behind would be played back into the next one.
-    for name in (temporary, *(temporary.with_name(temporary.name + end) for end in ("-journal", "-wal", "-shm"))):
-        name.unlink(missing_ok=True)
+    for end in SIDE_FILES:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{temporary}{end}")

@@ -10,10 +10,15 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
+from geoseg.errors import InputError
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid, Window
+
+NOTHING = b"no known pixel"
+"""Content of a tile that holds nothing; an empty file would look like one that a power cut emptied."""
 
 
 def write_class_tile(
@@ -21,7 +26,7 @@ def write_class_tile(
 ) -> int:
     """Write class ids and confidence (255 = 1.0), both uint8 (rows, cols), of one window.
 
-    Where no pixel is known the file is empty.
+    Where no pixel is known the file says just that.
 
     Returns:
         The file's size in bytes.
@@ -31,7 +36,7 @@ def write_class_tile(
     """
     known = bool((classes != nodata).any())
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-        temporary.write_bytes(_encode_tile(classes, confidence, grid, window) if known else b"")
+        temporary.write_bytes(_encode_tile(classes, confidence, grid, window) if known else NOTHING)
     return path.stat().st_size
 
 
@@ -59,9 +64,25 @@ def _encode_tile(classes: NDArray[np.uint8], confidence: NDArray[np.uint8], grid
         return encoded
 
 
+def holds_nothing(path: Path) -> bool:
+    """Whether a tile's file says that no pixel is known."""
+    return path.stat().st_size == len(NOTHING) and path.read_bytes() == NOTHING
+
+
 def read_class_tile(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """Class ids and confidence, both uint8 (rows, cols), of a written tile; None where no pixel is known."""
-    if path.stat().st_size == 0:
+    """Class ids and confidence, both uint8 (rows, cols), of a written tile; None where no pixel is known.
+
+    Raises:
+        InputError: the file was damaged after it was written.
+    """
+    if holds_nothing(path):
         return None
-    with rasterio.open(path) as source:
-        return source.read(1), source.read(2)
+    try:
+        with rasterio.open(path) as source:
+            return source.read(1), source.read(2)
+    except RasterioError as error:
+        raise InputError(
+            f"the finished tile {path} cannot be read: {error}",
+            expected="the file as geoseg wrote it",
+            remedy="run again with --fresh",
+        ) from error

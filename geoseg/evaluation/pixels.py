@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.errors import InputError, OptionError
 from geoseg.evaluation.confusion import ConfusionMatrix, mean_known
 from geoseg.evaluation.objects import ObjectScore, score_objects
-from geoseg.evaluation.sides import NODATA, ClassLayer, ClassSource, open_sides
+from geoseg.evaluation.sides import CHECK_PLACE, NODATA, ClassLayer, ClassSource, open_sides
 from geoseg.grid import GeoGrid, Window
 from geoseg.layers.read import is_layer_path
 from geoseg.legend import LAND_COVER, ClassLegend
@@ -82,7 +82,8 @@ def evaluate(
         resolution_m: pixel of the grid if both are layers.
 
     Raises:
-        InputError: a side cannot be read, holds unknown classes, or has no CRS where one is needed.
+        InputError: a side cannot be read, holds unknown classes, or has no CRS where one is needed; or there is no
+            pixel that both sides know.
         OptionError: the legend has no class of that name.
     """
     predicted, truth = Path(predicted), Path(truth)
@@ -101,6 +102,12 @@ def evaluate(
                 len(names),
             )
             total += window.rows * window.cols
+    if not matrix.pixels:
+        raise InputError(
+            f"{predicted} and {truth}: there is no pixel that both know",
+            expected="two sides that overlap where neither is nodata",
+            remedy=CHECK_PLACE,
+        )
     building_ids = [c.id for c in legend.classes if c.kind == "building" and only_id in (None, c.id)]
     buildings = None
     if building_ids and isinstance(found, ClassLayer) and isinstance(expected, ClassLayer):

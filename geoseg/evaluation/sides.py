@@ -29,6 +29,8 @@ from geoseg.legend import ClassLegend
 
 NODATA = 255
 
+CHECK_PLACE = "check the extent and the CRS of both: gdalinfo and ogrinfo list them"
+
 
 class ClassSource(Protocol):
     """Class ids by window."""
@@ -140,10 +142,12 @@ def open_sides(
             return
         with _open_raster(predicted) as dataset:
             grid = _grid_of(dataset)
+            _check_overlap(truth, grid, dataset.name)
             yield grid, RasterClasses(dataset), LayerClasses(truth, grid)
     elif isinstance(predicted, ClassLayer):
         with _open_raster(truth) as dataset:
             grid = _grid_of(dataset)
+            _check_overlap(predicted, grid, dataset.name)
             yield grid, LayerClasses(predicted, grid), RasterClasses(dataset)
     else:
         with _open_raster(predicted) as found, _open_raster(truth) as expected:
@@ -175,11 +179,12 @@ def _open_raster(path: Path) -> DatasetReader:
         raise InputError(
             f"{path} cannot be opened: {error}", expected="a class raster or a polygon layer", remedy="check the path"
         ) from error
-    if dataset.dtypes[0] != "uint8":
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8":
         dataset.close()
         raise InputError(
-            f"{path} holds {dataset.dtypes[0]} values",
-            expected="a class raster: uint8 class ids, 255 where nothing is known",
+            f"{path}: {dataset.count} band(s) of {dataset.dtypes[0]}",
+            expected="a class raster: one band of uint8 class ids, 255 where nothing is known",
+            remedy="extract the band with the classes: gdal_translate -b N -ot Byte FILE classes.tif",
         )
     return dataset
 
@@ -190,6 +195,17 @@ def _grid_of(dataset: DatasetReader) -> GeoGrid:
             f"{dataset.name} has no CRS", expected="two georeferenced sides, or two rasters of one size without CRS"
         )
     return GeoGrid(dataset.crs.to_wkt(), dataset.transform, dataset.height, dataset.width)
+
+
+def _check_overlap(layer: ClassLayer, grid: GeoGrid, name: str) -> None:
+    """A layer that is all elsewhere would pass for background; an empty one may be so by right."""
+    rows, cols = np.array([0.0, 0.0, grid.rows, grid.rows]), np.array([0.0, grid.cols, grid.cols, 0.0])
+    outline = shapely.Polygon(np.stack(grid.to_world(rows, cols), axis=1))
+    extent = shapely.box(*layer.frame.to_crs(grid.crs).total_bounds)
+    if len(layer.frame) and not extent.intersects(outline):
+        raise InputError(
+            f"the layer does not overlap the raster {name}", expected="two sides of one place", remedy=CHECK_PLACE
+        )
 
 
 def _same_grid(a: DatasetReader, b: DatasetReader) -> bool:
@@ -208,6 +224,8 @@ def _lay_grid(predicted: geopandas.GeoDataFrame, truth: geopandas.GeoDataFrame, 
         raise InputError("both layers are empty", expected="at least one polygon")
     crs = filled[0].estimate_utm_crs()
     bounds = np.array([frame.to_crs(crs).total_bounds for frame in filled])
+    if not shapely.intersects(*shapely.box(*bounds[[0, -1]].T)):
+        raise InputError("the two layers do not overlap", expected="two sides of one place", remedy=CHECK_PLACE)
     (west, south), (east, north) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
     rows, cols = math.ceil((north - south) / resolution_m), math.ceil((east - west) / resolution_m)
     transform = Affine.translation(west, north) @ Affine.scale(resolution_m, -resolution_m)

@@ -64,10 +64,25 @@ def _read_patches(
         wanted = None if mask is None else mask(kept)
         if wanted is not None and not wanted.any():
             continue
-        padded = core.pad(*lattice.halo_source_px)
-        image, valid = source.read(padded)
-        known = valid[kept.within(padded)]
+        image, known = _read_patch(source, lattice, core, kept)
         if wanted is not None:
-            known = known & wanted
+            known &= wanted
         if known.any():
-            yield core, resample_patch(image, lattice.patch_px), known
+            yield core, image, known
+
+
+def _read_patch(
+    source: ImageReader, lattice: PatchLattice, core: Window, kept: Window
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The patch around a core in model pixels, uint8 (B, P, P), and which of the kept pixels are known."""
+    padded = core.pad(*lattice.halo_source_px)
+    known = np.zeros(kept.shape, bool)
+    strips = []
+    for row in range(padded.row, padded.row_stop, lattice.strip_rows_px):
+        strip = Window(row, padded.col, lattice.strip_rows_px, padded.cols).intersect(padded)
+        image, valid = source.read(strip)
+        rows_px = strip.rows * lattice.patch_px // padded.rows
+        strips.append(resample_patch(image, (rows_px, lattice.patch_px)))
+        common = strip.intersect(kept)
+        known[common.within(kept)] = valid[common.within(strip)]
+    return np.concatenate(strips, axis=1), known

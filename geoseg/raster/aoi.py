@@ -110,9 +110,14 @@ def _make_boxes(text: str, numbers: list[float]) -> BaseGeometry:
 
 
 def _read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
-    if not path.is_file():
+    fault = "neither W,S,E,N nor an existing file"
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        exists, fault = False, error.strerror or str(error)
+    if not exists:
         raise InputError(
-            f"area {path}: neither W,S,E,N nor an existing file",
+            f"area {path}: {fault}",
             expected="four numbers separated by commas, or a vector file with polygons",
             remedy="check the path",
         )

@@ -20,6 +20,7 @@ from geoseg.errors import OutputError
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend, GeometryKind, LegendClass
+from geoseg.raster.checksum import PixelChecksum
 
 BLOCK_PX = 512
 TAG = "CLASS_"
@@ -62,9 +63,8 @@ def write_class_raster(
         raster.set_band_description(1, "class")
         raster.update_tags(1, **tags)
 
-    _write_cog(path, grid, blocks, nodata=legend.nodata, label=label, overwrite=overwrite)
-    with replace_file(path.with_name(path.name + ".aux.xml")) as part:
-        part.write_text(_list_categories(names), encoding="utf-8")
+    side_text = _list_categories(names)
+    _write_cog(path, grid, blocks, nodata=legend.nodata, label=label, side_text=side_text, overwrite=overwrite)
 
 
 def read_legend(dataset: rasterio.DatasetReader) -> ClassLegend | None:
@@ -100,7 +100,7 @@ def write_confidence_raster(path: Path, grid: GeoGrid, blocks: Blocks, *, overwr
         raster.scales = [1 / 255]
         raster.set_band_description(1, "confidence")
 
-    _write_cog(path, grid, blocks, nodata=0, label=label, overwrite=overwrite)
+    _write_cog(path, grid, blocks, nodata=0, label=label, side_text=None, overwrite=overwrite)
 
 
 def _write_cog(
@@ -110,6 +110,7 @@ def _write_cog(
     *,
     nodata: int,
     label: Callable[[rasterio.io.DatasetWriter], None],
+    side_text: str | None,
     overwrite: bool,
 ) -> None:
     if path.exists() and not overwrite:
@@ -132,6 +133,7 @@ def _write_cog(
         "sparse_ok": True,
         "bigtiff": "if_safer",
     }
+    given = PixelChecksum(grid, nodata)
     with replace_file(path) as part:
         # Blocks land in this file in the order they come; copying it lays them out anew, in the one order of a COG.
         scattered = part.with_name(part.name + ".blocks")
@@ -141,15 +143,42 @@ def _write_cog(
                     label(raster)
                     for window, values in blocks:
                         raster.write(values, 1, window=DatasetWindow(window.col, window.row, window.cols, window.rows))
+                        given.add(window, values)
                 rasterio.shutil.copy(scattered, part, driver="COG", **COG_OPTIONS)
+                scattered.unlink()
+                # GDAL tells nobody when the disk fills up while it closes a file.
+                if _sum_pixels(part, grid, nodata) != given.value:
+                    raise _unwritable(path, "it reads back with other pixels")
         except (RasterioError, CPLE_BaseError) as error:
-            raise OutputError(
-                f"{path} cannot be written: {error}",
-                expected="a folder that can be written, with room for the raster",
-                remedy="choose another folder or free some space",
-            ) from error
+            raise _unwritable(path, str(error)) from error
         finally:
             scattered.unlink(missing_ok=True)
+        _replace_side_file(path.with_name(path.name + ".aux.xml"), side_text)
+
+
+def _sum_pixels(path: Path, grid: GeoGrid, nodata: int) -> int:
+    found = PixelChecksum(grid, nodata)
+    with rasterio.open(path) as raster:
+        for _, box in raster.block_windows(1):
+            window = Window(box.row_off, box.col_off, box.height, box.width)
+            found.add(window, raster.read(1, window=box))
+    return found.value
+
+
+def _replace_side_file(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink(missing_ok=True)
+        return
+    with replace_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _unwritable(path: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written: {reason}",
+        expected="a folder that can be written, with room for the raster",
+        remedy="choose another folder or free some space",
+    )
 
 
 def _list_categories(names: list[str]) -> str:

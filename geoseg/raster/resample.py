@@ -10,8 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def resample_patch(image: NDArray[np.uint8], out_px: int) -> NDArray[np.uint8]:
-    """Resample an image to a square, each axis by its own factor.
+def resample_patch(image: NDArray[np.uint8], out_px: int | tuple[int, int]) -> NDArray[np.uint8]:
+    """Resample an image, each axis by its own factor.
 
     An axis that shrinks is averaged over the area of the output pixel, one that grows is interpolated linearly between
     pixel centres. All sums are exact integers and rounded once (halves up): blocks that lie on one lattice of a
@@ -19,17 +19,17 @@ def resample_patch(image: NDArray[np.uint8], out_px: int) -> NDArray[np.uint8]:
 
     Args:
         image: uint8 (B, h, w), 0 to 255.
-        out_px: P, side of the result in pixels.
+        out_px: (rows, cols) of the result in pixels, or the side of a square.
 
     Returns:
-        uint8 (B, P, P), 0 to 255.
+        uint8 (B, rows, cols), 0 to 255.
     """
     bands, height, width = image.shape
-    if height == width == out_px:
+    shape = (out_px, out_px) if isinstance(out_px, int) else out_px
+    if (height, width) == shape:
         return np.ascontiguousarray(image)
-    rows, cols = _weigh_axis(height, out_px), _weigh_axis(width, out_px)
-    out = np.empty((bands, out_px, out_px), np.uint8)
-    _resample(np.ascontiguousarray(image), *rows, *cols, out)
+    out = np.empty((bands, *shape), np.uint8)
+    _resample(np.ascontiguousarray(image), *_weigh_axis(height, shape[0]), *_weigh_axis(width, shape[1]), out)
     return out
 
 

@@ -84,14 +84,21 @@ def locate_raster(path: str | Path) -> str:
     """The name under which GDAL opens a path: absolute for files, unchanged for URLs and dataset names.
 
     Raises:
-        InputError: there is no such file, or it is a directory.
+        InputError: there is no such file, its folder cannot be read, or it is a directory.
     """
     name, local = str(path), Path(path)
-    if not local.exists():
+    if not name:
+        raise InputError("no raster is named", expected="an existing raster file or a URL", remedy="give its path")
+    fault = "no such file"
+    try:
+        exists = local.exists()
+    except OSError as error:
+        exists, fault = False, error.strerror or str(error)
+    if not exists:
         # Names such as NETCDF:file.nc:red are for GDAL to judge.
         if is_remote(name) or ":" in name:
             return name
-        raise InputError(f"{name}: no such file", expected="an existing raster file or a URL", remedy="check the path")
+        raise InputError(f"{name}: {fault}", expected="an existing raster file or a URL", remedy="check the path")
     if local.is_dir():
         raise InputError(
             f"{name}: a directory",

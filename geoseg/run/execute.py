@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ from geoseg.run.progress import Progress
 from geoseg.run.scheduler import compute_receipts
 from geoseg.tiles.store import TileReceipt, TileStore, hold_store
 
+MAX_TILES = 1_000_000
+MIN_GEOJSON_PIXEL_M = 0.02
 RASTER_SUFFIXES = (".tif", ".tiff")
 
 
@@ -99,7 +102,7 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
         OutputError: an output exists, is an input or a directory, or lies where nothing can be written.
     """
     check_layer_path(outputs.layer, overwrite=True)
-    paths = [p.absolute() for p in outputs.paths()]
+    paths = [p.resolve() for p in outputs.paths()]
     if len(set(paths)) != len(paths):
         raise OutputError("two outputs have the same path", expected="a file of its own for each")
     for raster in paths[1:]:
@@ -117,17 +120,21 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
                 expected="a new file",
                 remedy="choose another name" if path.is_dir() else "choose another name, or say --overwrite",
             )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            probe = path.with_name(f".{path.name}.probe")
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written: {error.strerror or error}",
-                expected="a folder that can be written",
-                remedy="choose another folder",
-            ) from error
+        _probe_folder(path)
+
+
+def _probe_folder(path: Path) -> None:
+    # Folders are made when there is something to put into them: here the nearest one that exists is tried.
+    folder = next(parent for parent in path.parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}",
+            expected="a folder that can be written",
+            remedy="choose another folder",
+        ) from error
 
 
 def execute(
@@ -139,13 +146,17 @@ def execute(
         GeosegError: an input, an output or an option does not hold what the job needs.
     """
     start = time.perf_counter()
+    _check_plan(job, outputs)
     with hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store:
-        wanted = digest([job.fingerprint, asdict(options), asdict(outputs)])
+        paths = [str(p.resolve()) for p in outputs.paths()]
+        wanted = digest([job.fingerprint, asdict(job.legend), asdict(options), asdict(outputs), paths])
         known = _finished_result(store, wanted, outputs)
         if known is not None:
             return known
         receipts = _compute_tiles(job, execution, progress)
-        store.write_state(store.read_state() | {"writing": [str(p.absolute()) for p in outputs.paths()]})
+        # A run that is killed from here on may have made some of its outputs: the next one may replace those.
+        new = [path for path in paths if not os.path.exists(path)]
+        store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})
         counts = write_polygons(job, outputs.layer, options, progress)
         _write_rasters(job, outputs, progress)
         computed = {r.tile for r in receipts if r.computed}
@@ -163,6 +174,21 @@ def execute(
         )
         _finish(store, wanted, result, keep=execution.work_dir is not None)
     return result
+
+
+def _check_plan(job: Job, outputs: Outputs) -> None:
+    down, across = job.plan.shape
+    if down * across > MAX_TILES:
+        raise OptionError(
+            f"{down} x {across} tiles", expected=f"at most {MAX_TILES}", remedy="choose a larger --tile-px"
+        )
+    pixel_m = min(job.plan.grid.ground_resolution_m())
+    if outputs.layer.suffix.lower() == ".geojson" and pixel_m < MIN_GEOJSON_PIXEL_M:
+        raise OptionError(
+            f"pixels of {pixel_m:g} m in a GeoJSON, whose 7 decimals of a degree are 0.011 m",
+            expected=f"pixels of at least {MIN_GEOJSON_PIXEL_M:g} m",
+            remedy="write .gpkg, .fgb or .parquet",
+        )
 
 
 def peak_memory_bytes() -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 
-from geoseg.classes.tile import read_class_tile, write_class_tile
+from geoseg.classes.tile import NOTHING, holds_nothing, read_class_tile, write_class_tile
 from geoseg.files import replace_file
 from geoseg.models.engine import Engine, PatchGeometry, open_engine
 from geoseg.models.package import load_package
@@ -82,7 +82,7 @@ def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileRe
     path = job.store.path(TRACES, tile, SUFFIX[TRACES])
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
         if pair is None:
-            temporary.touch()
+            temporary.write_bytes(NOTHING)
         else:
             shape = (job.plan.grid.rows, job.plan.grid.cols)
             trace_tile(*pair, window=tile.core, grid_shape=shape, skip=job.skip).save(temporary)
@@ -93,7 +93,7 @@ def read_traces(job: Job) -> Iterator[TileTrace]:
     """Row-major, the traces of every tile that holds something."""
     for tile in job.tiles():
         path = job.store.path(TRACES, tile, SUFFIX[TRACES])
-        if path.stat().st_size:
+        if not holds_nothing(path):
             yield TileTrace.load(path)
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -43,11 +44,12 @@ def task_bytes(job: Job, workspace_bytes_per_px: float = 0.0) -> int:
     fixed = 0
     if isinstance(job.classes, Prediction):
         source, lattice = job.classes.source, job.classes.lattice
-        # One patch at full resolution: values as stored, as uint8, once more reflected, and its masks.
+        # One strip of a patch at full resolution: values as stored, as uint8, once more reflected, and its masks.
         per_px = len(source.bands) * np.dtype(source.dtype).itemsize + 2 * source.band_count + 3
-        rows, cols = (core + 2 * halo for core, halo in zip(lattice.core_px, lattice.halo_source_px, strict=True))
-        core_rows, core_cols = lattice.core_px
-        fixed = rows * cols * per_px + 2 * core_rows * core_cols
+        cols = lattice.core_px[1] + 2 * lattice.halo_source_px[1]
+        fixed = lattice.strip_rows_px * cols * per_px
+        # What the engine gives for the core, and which of it is known.
+        fixed += 4 * lattice.core_px[0] * lattice.core_px[1]
         fixed += int(workspace_bytes_per_px * lattice.patch_px**2)
     return job.plan.peak_bytes(bytes_per_core_px=TRACE_BYTES_PER_PX, fixed_bytes=fixed)
 
@@ -59,11 +61,14 @@ def run_bytes(job: Job, workspace_bytes_per_px: float, workers: int, *, processe
 
 
 def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, budget: int | None) -> None:
-    """Refuse a run that the formula says does not fit.
+    """Refuse a run that the formula says does not fit the budget, or else this machine's available memory.
 
     Raises:
         BudgetError: it says what would fit.
     """
+    given = f"--memory of {format_bytes(budget)}" if budget is not None else "the memory that this machine has left"
+    if budget is None:
+        budget = available_bytes() if execution.scheduler in ("threads", "local") else None
     if budget is None:
         return
     workers = execution.workers or default_workers()
@@ -77,11 +82,21 @@ def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, 
             remedies.insert(0, f"--workers {fewer}" + (f" --tile-px {tile_px}" if tile_px else ""))
             break
     raise BudgetError(
-        f"--memory of {format_bytes(budget)}, and {workers} workers on tiles of "
+        f"{given}, and {workers} workers on tiles of "
         f"{job.plan.core_px[0]} x {job.plan.core_px[1]} px need {format_bytes(needed)}",
         expected=f"at least {format_bytes(needed)}",
         remedy=", or ".join(remedies),
     )
+
+
+def available_bytes() -> int | None:
+    """What the operating system says can be used without swapping; None where it does not say."""
+    try:
+        facts = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kib = {name: value for name, _, value in (fact.partition(":") for fact in facts)}.get("MemAvailable")
+    return None if kib is None else 1024 * int(kib.removesuffix("kB"))
 
 
 def _smaller_runs(job: Job, workers: int) -> Iterator[tuple[int, int | None, Job]]:

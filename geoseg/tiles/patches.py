@@ -12,7 +12,9 @@ LATTICE_PX = 32
 """Model pixels between two points where all strides of the networks agree."""
 
 MAX_ENLARGEMENT = 16.0
-MAX_REDUCTION = 64.0
+MAX_REDUCTION = 20.0
+STRIP_PX = 2**23
+"""Source pixels that are read at once, about; a patch of fine imagery is read in strips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class PatchLattice:
         """(rows, cols) of source pixels read on each side of the core."""
         units = self.halo_px // LATTICE_PX
         return units * self.unit_px[0], units * self.unit_px[1]
+
+    @property
+    def strip_rows_px(self) -> int:
+        """Rows of source pixels to read at once: whole units, since what shrinks can be averaged unit by unit."""
+        rows, cols = (core + 2 * halo for core, halo in zip(self.core_px, self.halo_source_px, strict=True))
+        if self.unit_px[0] < LATTICE_PX:
+            return rows
+        return min(rows, max(1, STRIP_PX // (cols * self.unit_px[0])) * self.unit_px[0])
 
     @property
     def overhead(self) -> float:

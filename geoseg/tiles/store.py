@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,15 +17,16 @@ from geoseg.tiles.plan import Tile
 
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
-UNFINISHED_FILES = {LOCK_FILE, ".run.part.json"}
-"""What a run may leave that was killed before it said what it is."""
+JOB_KEY = "geoseg job"
+STAGES = ("classes", "traces", "join")
+"""The folders of a work directory; nothing else in it is ever removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileReceipt:
     """That a stage is done with a tile: where its result lies, its size in bytes, and the seconds it took.
 
-    `bytes` is 0 where the tile holds nothing (all nodata); `computed` is False where an earlier run had done it.
+    `computed` is False where an earlier run had done it.
     """
 
     stage: str
@@ -52,6 +53,8 @@ class TileStore:
         try:
             size = path.stat().st_size
         except FileNotFoundError:
+            return None
+        if size == 0:
             return None
         return TileReceipt(stage, tile.id, str(path), size, 0.0, computed=False)
 
@@ -82,9 +85,9 @@ class TileStore:
 
     def clear_tiles(self) -> None:
         """Forget every tile and keep the state."""
-        for entry in self.directory.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
+        for stage in STAGES:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.directory / stage)
 
 
 @contextmanager
@@ -103,9 +106,9 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
             _refuse_foreign(store)
             lock = held.enter_context((directory / LOCK_FILE).open("w"))
             _lock(lock, directory)
-            if fresh or store.read_state().get("fingerprint") != fingerprint:
+            if fresh or store.read_state().get(JOB_KEY) != fingerprint:
                 store.clear()
-                store.write_state({"fingerprint": fingerprint})
+                store.write_state({JOB_KEY: fingerprint})
         except OSError as error:
             raise OutputError(
                 f"the work directory {directory} cannot be used: {error.strerror or error}",
@@ -116,10 +119,10 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
 
 
 def _refuse_foreign(store: TileStore) -> None:
-    names = {entry.name for entry in store.directory.iterdir()}
-    # Others have files of that name, too: what is in it tells whose it is.
-    ours = "fingerprint" in store.read_state() if STATE_FILE in names else names <= UNFINISHED_FILES
-    if not ours:
+    # A run may have been killed before it said what it is.
+    begun = (LOCK_FILE, f".{Path(STATE_FILE).stem}.")
+    is_begun = all(entry.name.startswith(begun) for entry in store.directory.iterdir())
+    if JOB_KEY not in store.read_state() and not is_begun:
         raise OutputError(
             f"{store.directory} holds files and is not a work directory",
             expected="an empty or new directory, or one that an earlier run made",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import geoseg
 from geoseg.classes.stitch import stitch_tiles
-from geoseg.classes.tile import read_class_tile, write_class_tile
+from geoseg.classes.tile import NOTHING, holds_nothing, read_class_tile, write_class_tile
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import LAND_COVER
 from geoseg.raster.cog import write_class_raster
@@ -55,10 +55,11 @@ def test_what_is_written_is_read(rows: int, cols: int, seed: int) -> None:
         np.testing.assert_array_equal(read, written)
 
 
-def test_a_tile_without_a_known_pixel_is_an_empty_file(tmp_path: Path) -> None:
+def test_a_tile_without_a_known_pixel_says_so(tmp_path: Path) -> None:
     classes, confidence = np.full((20, 30), NODATA, np.uint8), np.zeros((20, 30), np.uint8)
     path = tmp_path / "tile.tif"
-    assert write_class_tile(path, classes, confidence, grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA) == 0
+    write_class_tile(path, classes, confidence, grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA)
+    assert path.read_bytes() == NOTHING
     assert read_class_tile(path) is None
     assert list(stitch_tiles([(Window(0, 0, 20, 30), path)], band="class")) == []
 
@@ -68,6 +69,15 @@ def test_background_is_known(tmp_path: Path) -> None:
     path = tmp_path / "tile.tif"
     assert write_class_tile(path, background, background, grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA) > 0
     assert read_class_tile(path) is not None
+
+
+@pytest.mark.parametrize("size", [0, 1, 14, 100])
+def test_a_damaged_tile_is_named(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "tile.tif"
+    write_class_tile(path, *make_pair(20, 30), grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(geoseg.InputError, match="--fresh"):
+        read_class_tile(path)
 
 
 @pytest.mark.parametrize("transform", [CORNER, CORNER @ Affine.rotation(20)])
@@ -145,7 +155,7 @@ def test_stitched_tiles_are_the_raster(tiles: tuple[Pair, list[tuple[Window, Pat
             found[window.within(GRID.window)] = values
             windows.append(window)
         np.testing.assert_array_equal(found, whole)
-        assert windows == [w for w, path in files if path.stat().st_size]
+        assert windows == [w for w, path in files if not holds_nothing(path)]
         assert len(windows) == len(files) - 1
 
 

@@ -173,3 +173,41 @@ def test_faults_are_named(tmp_path):
         evaluate(write_raster(tmp_path / "odd.tif", np.full((90, 130), 77)), good)
     with pytest.raises(OptionError, match="glacier"):
         evaluate(good, good, only_class="glacier")
+
+
+def assert_refused(words, *sides):
+    with pytest.raises(InputError, match=words) as caught:
+        evaluate(*sides)
+    assert caught.value.expected
+    assert caught.value.remedy
+
+
+def test_sides_that_share_no_pixel_are_refused(tmp_path, polygons):
+    here = write_raster(tmp_path / "here.tif", make_classes(0))
+    there = write_raster(tmp_path / "there.tif", make_classes(0), transform=GRID @ Affine.translation(5000, 0))
+    unknown = write_raster(tmp_path / "unknown.tif", np.full((90, 130), 255))
+    layer_here = write_polygons(tmp_path / "here.gpkg", *polygons)
+    moved = shapely.transform(polygons[0], lambda points: points + np.array([2500, 0]))
+    layer_there = write_polygons(tmp_path / "there.gpkg", moved, polygons[1])
+    assert_refused("no pixel", here, there)
+    assert_refused("no pixel", here, unknown)
+    for pair in ((here, layer_there), (there, layer_here), (layer_here, layer_there)):
+        assert_refused("overlap", *pair)
+        assert_refused("overlap", *reversed(pair))
+
+
+def test_an_empty_layer_is_background(tmp_path):
+    raster = write_raster(tmp_path / "a.tif", make_classes(0))
+    empty = write_polygons(tmp_path / "empty.gpkg", [], np.array([], np.int64))
+    np.testing.assert_array_equal(
+        evaluate(empty, raster).pixels.counts, expected_counts(make_classes(0), np.zeros((90, 130), np.uint8))
+    )
+
+
+def test_a_raster_of_several_bands_is_refused(tmp_path):
+    one = write_raster(tmp_path / "one.tif", make_classes(0))
+    profile = {"count": 3, "height": 90, "width": 130, "dtype": "uint8", "crs": UTM, "transform": GRID}
+    with rasterio.open(tmp_path / "three.tif", "w", driver="GTiff", **profile) as dataset:
+        dataset.write(np.stack([make_classes(0)] * 3))
+    assert_refused("3 band", tmp_path / "three.tif", one)
+    assert_refused("3 band", one, tmp_path / "three.tif")

@@ -96,6 +96,19 @@ def test_blocks_of_any_size_give_the_whole_image(
             np.testing.assert_array_equal(confidence, expected_confidence[block.within(Window(0, 0, rows, cols))])
 
 
+@pytest.mark.parametrize("units", [(32, 32), (48, 64), (37, 75), (32, 20)])
+def test_strips_give_what_the_patch_at_once_gives(units: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, lattice = make_image(6, 150, 130), PatchLattice(128, 32, units)
+    block = Window(0, 0, 150, 130)
+    at_once = predict_block(source, open_fake(lattice), lattice, block, nodata=NODATA)
+    reads = source.reads
+    monkeypatch.setattr("geoseg.tiles.patches.STRIP_PX", 1)
+    in_strips = predict_block(source, open_fake(lattice), lattice, block, nodata=NODATA)
+    assert source.reads - reads > reads
+    for one, other in zip(at_once, in_strips, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_mask_cuts_and_changes_nothing_inside() -> None:
     source, lattice = make_image(4, 140, 150), PatchLattice(128, 32, (32, 32))
     whole, _ = predict_whole(source, lattice)

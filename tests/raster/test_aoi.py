@@ -152,3 +152,15 @@ def test_refuses_files_without_polygons(make_file: Callable[..., Path], grid: Ge
     geopandas.GeoDataFrame(geometry=[star]).to_file(tmp_path / "nowhere.gpkg")
     with pytest.raises(InputError, match="no coordinate reference system"):
         parse_aoi(tmp_path / "nowhere.gpkg", grid)
+
+
+def test_refuses_names_that_no_file_can_have(grid: GeoGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"(?i)name too long"):
+        parse_aoi("POLYGON" * 50, grid)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match="Permission denied"):
+        parse_aoi("area.gpkg", grid)

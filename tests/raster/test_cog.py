@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 
 from geoseg.errors import InputError, OutputError
@@ -102,3 +105,81 @@ def test_existing_files_and_failures(tmp_path: Path, make_grid: Grids, classes: 
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         write_class_raster(tmp_path / "file" / "a.tif", grid, [], legend=LAND_COVER)
+
+
+@contextmanager
+def mount_disk(folder: Path, kilobytes: int) -> Iterator[None]:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(not Path("/sbin/mount").exists() and not Path("/bin/mount").exists(), reason="no mount command")
+def test_a_full_disk_gives_an_error_or_the_whole_raster(
+    tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]
+) -> None:
+    grid, disk, outcomes = make_grid(*classes.shape), tmp_path / "disk", set()
+    disk.mkdir()
+    write_class_raster(tmp_path / "a.tif", grid, cut(classes, (480, 480)), legend=LAND_COVER)
+    whole = {path.name: path.read_bytes() for path in tmp_path.glob("a.tif*")}
+    # LZW blocks, overviews and the COG lie there together for a moment: it needs two to three times its size.
+    size_kb = sum(map(len, whole.values())) // 1024
+    for kilobytes in range(16, 4 * size_kb, 4):
+        with mount_disk(disk, kilobytes):
+            try:
+                write_class_raster(disk / "a.tif", grid, cut(classes, (480, 480)), legend=LAND_COVER)
+            except OutputError:
+                expected: dict[str, bytes] = {}
+            else:
+                expected = whole
+            assert {path.name: path.read_bytes() for path in disk.iterdir()} == expected, f"{kilobytes} KiB"
+            outcomes.add(bool(expected))
+    assert outcomes == {False, True}
+
+
+@pytest.mark.parametrize("fault", ["truncated", "another pixel", "a block lost before"])
+def test_a_raster_that_reads_back_otherwise_is_refused(
+    tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    copy, grid, path = rasterio.shutil.copy, make_grid(*classes.shape), tmp_path / "classes.tif"
+
+    def spoil(source: Path, target: Path, **options: object) -> None:
+        with rasterio.open(source, "r+") as raster:
+            values = raster.read(1)
+            if fault == "another pixel":
+                values[700, 800] ^= 1
+            elif fault == "a block lost before":
+                values[512:1024, :512] = raster.nodata
+            raster.write(values, 1)
+        copy(source, target, **options)
+        if fault == "truncated":
+            target.write_bytes(target.read_bytes()[:-5000])
+
+    monkeypatch.setattr(rasterio.shutil, "copy", spoil)
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        write_class_raster(path, grid, cut(classes, (480, 480)), legend=LAND_COVER)
+    assert caught.value.expected
+    assert caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_names_of_an_earlier_raster_go_with_it(
+    tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]
+) -> None:
+    grid, path = make_grid(*classes.shape), tmp_path / "raster.tif"
+    write_class_raster(path, grid, cut(classes, (480, 480)), legend=LAND_COVER)
+    write_confidence_raster(path, grid, cut(classes, (480, 480)), overwrite=True)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_class_names_that_cannot_be_written_leave_no_raster(
+    tmp_path: Path, make_grid: Grids, classes: NDArray[np.uint8]
+) -> None:
+    (tmp_path / "classes.tif.aux.xml").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_class_raster(tmp_path / "classes.tif", make_grid(*classes.shape), [], legend=LAND_COVER)
+    assert [p.name for p in tmp_path.iterdir()] == ["classes.tif.aux.xml"]

@@ -369,3 +369,20 @@ def test_grid_is_the_files_own(make_raster: Make, rgb_values: NDArray[np.uint8],
         assert open_raster(path).grid == GeoGrid(raster.crs.to_wkt(), raster.transform, 70, 90)
     moved = shutil.copy(path, tmp_path / "moved.tif")
     assert open_raster(moved).fingerprint != open_raster(path).fingerprint
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "no raster is named"), ("x" * 300 + ".tif", "name too long")])
+def test_names_that_no_file_can_have(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=f"(?i){words}") as caught:
+        open_raster(name)
+    assert caught.value.expected
+    assert caught.value.remedy
+
+
+def test_a_folder_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match="Permission denied"):
+        open_raster(tmp_path / "scene.tif")

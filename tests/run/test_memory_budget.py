@@ -21,7 +21,7 @@ from geoseg.raster.reader import RasterSource
 from geoseg.raster.scale import ByteScale
 from geoseg.run.execute import Execution
 from geoseg.run.job import Job, Prediction
-from geoseg.run.memory import check_budget, format_bytes, parse_bytes, run_bytes, task_bytes
+from geoseg.run.memory import available_bytes, check_budget, format_bytes, parse_bytes, run_bytes, task_bytes
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
@@ -123,8 +123,22 @@ def test_the_remedy_is_accepted(tile_px: int, predicts: bool, workers: int, sche
         check_budget(tried, WORKSPACE, Execution(scheduler, int(options.get("workers", workers))), memory)
 
 
-def test_no_budget_is_never_refused() -> None:
-    check_budget(make_job(8000), 1e9, Execution(workers=1000), None)
+def test_without_a_budget_the_machine_is_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, execution = make_job(8000), Execution(workers=2)
+    needed = run_bytes(job, WORKSPACE, 2, processes=False)
+    monkeypatch.setattr("geoseg.run.memory.available_bytes", lambda: needed)
+    check_budget(job, WORKSPACE, execution, None)
+    monkeypatch.setattr("geoseg.run.memory.available_bytes", lambda: needed - 1)
+    with pytest.raises(geoseg.BudgetError, match="has left"):
+        check_budget(job, WORKSPACE, execution, None)
+    check_budget(job, WORKSPACE, execution, needed)
+    check_budget(job, WORKSPACE, Execution("tcp://127.0.0.1:1", 2), None)
+    monkeypatch.setattr("geoseg.run.memory.available_bytes", lambda: None)
+    check_budget(job, WORKSPACE, execution, None)
+
+
+def test_this_machine_says_what_is_left() -> None:
+    assert available_bytes() is None or available_bytes() > 2**20
 
 
 def test_a_refused_run_reads_and_writes_nothing(

@@ -80,7 +80,7 @@ def pixel_features(path: Path, crs: str, transform: Affine) -> list[tuple[int, b
     return normalize(layer["class_id"], corners)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.one_of(rasters(12), rasters(60), rasters(120)),
     st.one_of(st.integers(1, 130), st.integers(1, 9)),
