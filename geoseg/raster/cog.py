@@ -113,10 +113,6 @@ def _write_cog(
     side_text: str | None,
     overwrite: bool,
 ) -> None:
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists already", expected="a new file", remedy="choose another name, or overwrite it"
-        )
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "width": grid.cols,
@@ -135,6 +131,10 @@ def _write_cog(
     }
     given = PixelChecksum(grid, nodata)
     with replace_file(path) as part:
+        if path.exists() and not overwrite:
+            raise OutputError(
+                f"{path} exists already", expected="a new file", remedy="choose another name, or overwrite it"
+            )
         # Blocks land in this file in the order they come; copying it lays them out anew, in the one order of a COG.
         scattered = part.with_name(part.name + ".blocks")
         try:
