@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -99,6 +100,7 @@ def train(job: Path, output: Path | None, root: Path | None) -> None:
     """Train the network that the TOML file JOB describes."""
     from geoseg.training.fit import train as run
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     result = run(job, output or job.with_suffix(""), root=root)
     click.echo(result.format())
 

@@ -172,11 +172,16 @@ def _read_checkpoint(folder: Path) -> dict[str, Any]:
             "legend": ClassLegend(classes, table["legend"]["nodata"]),
             "ground_resolution_m": float(table["ground_resolution_m"]),
             "metrics": table["metrics"],
-            "provenance": {"data": table["sources"], "command": table["command"], "seed": table["seed"]},
+            "provenance": {
+                "data": table["sources"],
+                "attribution": table["attribution"],
+                "command": table["command"],
+                "seed": table["seed"],
+            },
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: {type(error).__name__}: {error}",
-            expected="network, normalisation, legend, ground_resolution_m, metrics, sources, command and seed",
+            expected="network, normalisation, legend, ground_resolution_m, metrics, sources, attribution, command, seed",
             remedy="name the folder `best` of a training run",
         ) from error

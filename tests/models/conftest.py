@@ -45,6 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ground_resolution_m": 0.4,
         "metrics": {"mean_iou": 0.5},
         "sources": {"train": {"scenes": ["a.tif"]}},
+        "attribution": ["made by code"],
         "seed": 3,
         "command": "geoseg train job.toml",
     }
