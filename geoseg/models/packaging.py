@@ -182,6 +182,6 @@ def _read_checkpoint(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: {type(error).__name__}: {error}",
-            expected="network, normalisation, legend, ground_resolution_m, metrics, sources, attribution, command, seed",
+            expected="what training writes, attributions, command and seed included",
             remedy="name the folder `best` of a training run",
         ) from error
