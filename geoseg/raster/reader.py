@@ -88,14 +88,19 @@ class RasterSource:
         inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
         values, valid = self.read_values(inside)
         image = self._to_image(values)
-        if self.may_hold_nodata:
+        if not valid.all():
             image[:, ~valid] = fill
         if inside == window:
             return image, valid
-        picked = np.ix_(rows - inside.row, cols - inside.col)
-        image = np.ascontiguousarray(image[:, picked[0], picked[1]])
-        real = np.zeros(window.shape, bool)
         common = window.intersect(self.grid.window)
+        if (inside.col, inside.cols) == (common.col, common.cols):
+            # What is mirrored lies inside the window itself: slices are copied, not single pixels.
+            beyond = common.col - window.col, window.col_stop - common.col_stop
+            image = np.pad(image, ((0, 0), (0, 0), beyond), "symmetric")
+        else:
+            image = image.take(cols - inside.col, axis=2)
+        image = image.take(rows - inside.row, axis=1)
+        real = np.zeros(window.shape, bool)
         if not common.is_empty:
             real[common.within(window)] = valid[common.within(inside)]
         return image, real
