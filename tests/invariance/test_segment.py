@@ -18,6 +18,7 @@ import pytest
 from geopandas.testing import assert_geodataframe_equal
 
 import geoseg
+from geoseg.run.segment import DEFAULT_MODEL
 from tests.invariance.running import GEOSEG, assert_same_bytes, run_geoseg, segment_arguments, segment_to
 
 
@@ -138,6 +139,15 @@ class TestSecondRun:
         time.sleep(0.01)
         image.write_bytes(scene.read_bytes())
         assert self.run(tmp_path, image).tiles_computed == first.tiles
+
+    def test_a_changed_model_is_noticed(self, scene: Path, tmp_path: Path) -> None:
+        package = tmp_path / "package"
+        shutil.copytree(geoseg.load_model(DEFAULT_MODEL).path, package)
+        first = self.run(tmp_path, scene, model=package)
+        assert self.run(tmp_path, scene, model=package).tiles_computed == 0
+        description = package / "model.json"
+        description.write_text(description.read_text().replace('"version": "1.0"', '"version": "1.1"'))
+        assert self.run(tmp_path, scene, model=package).tiles_computed == first.tiles
 
     def test_a_changed_option_is_noticed(self, scene: Path, tmp_path: Path) -> None:
         self.run(tmp_path, scene)
