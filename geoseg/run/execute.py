@@ -152,6 +152,7 @@ def execute(
         wanted = digest([job.fingerprint, asdict(job.legend), asdict(options), asdict(outputs), paths])
         known = _finished_result(store, wanted, outputs)
         if known is not None:
+            _settle(store, keep=execution.work_dir is not None)
             return known
         receipts = _compute_tiles(job, execution, progress)
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
@@ -172,7 +173,8 @@ def execute(
             tiles=len({r.tile for r in receipts}),
             tiles_computed=len(computed),
         )
-        _finish(store, wanted, result, keep=execution.work_dir is not None)
+        _record(store, wanted, result)
+        _settle(store, keep=execution.work_dir is not None)
     return result
 
 
@@ -230,15 +232,21 @@ def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
         )
 
 
-def _finish(store: TileStore, wanted: str, result: SegmentResult, *, keep: bool) -> None:
+def _record(store: TileStore, wanted: str, result: SegmentResult) -> None:
     files = {
         str(p.absolute()): _stamp(p) for p in (result.output, result.classes_raster, result.confidence_raster) if p
     }
     account = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
-    state = {k: v for k, v in store.read_state().items() if k != "writing"}
-    store.write_state(state | {"finished": wanted, "files": files, "result": account})
+    store.write_state(store.read_state() | {"finished": wanted, "files": files, "result": account})
+
+
+def _settle(store: TileStore, *, keep: bool) -> None:
+    """The last acts of a run: a kill before the very last of them still leaves one that the same command completes."""
     if not keep:
         store.clear_tiles()
+    state = store.read_state()
+    if state.pop("writing", None) is not None:
+        store.write_state(state)
 
 
 def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> SegmentResult | None:

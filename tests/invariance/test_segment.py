@@ -66,7 +66,8 @@ def test_a_real_cluster(scene: Path, reference: Path, tmp_path: Path, cluster: s
 
 def test_killed_ten_times_and_continued(scene: Path, reference: Path, tmp_path: Path) -> None:
     chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "5"))
-    arguments = [*GEOSEG, *map(str, segment_arguments(tmp_path, scene))]
+    # A kill may also come when all is written: then the outputs exist, and only --overwrite lets a run look at them.
+    arguments = [*GEOSEG, *map(str, segment_arguments(tmp_path, scene)), "--overwrite"]
     kills = 0
     while kills < 10:
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

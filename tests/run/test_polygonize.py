@@ -289,3 +289,23 @@ def test_a_work_directory_of_other_origin_is_left_alone(tmp_path: Path, blobs: R
         geoseg.polygonize(path, tmp_path / "map.fgb", work_dir=folder)
     assert (folder / "photos" / "me.jpg").read_text() == "precious"
     assert (folder / "run.json").read_text() == content
+
+
+@pytest.mark.parametrize("moment", ["_record", "_settle"])
+def test_a_run_killed_when_its_layer_was_written_is_completed_by_the_same_command(
+    tmp_path: Path, class_raster: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    path, layer = class_raster(np.eye(40, dtype=np.uint8)), tmp_path / "map.gpkg"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"geoseg.run.execute.{moment}", die)
+        with pytest.raises(SystemExit):
+            geoseg.polygonize(path, layer)
+    assert layer.exists()
+    again = geoseg.polygonize(path, layer)
+    assert again.tiles_computed == 0
+    assert not (tmp_path / ".geoseg" / "map.gpkg" / "traces").exists()
+    with pytest.raises(geoseg.OutputError, match="exists"):
+        geoseg.polygonize(path, layer)
