@@ -18,12 +18,12 @@ from geoseg.errors import OptionError, OutputError
 from geoseg.grid import Window
 from geoseg.layers.write import check_layer_path
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
-from geoseg.run.graph import CLASSES, SUFFIX, TRACES, build_graph
+from geoseg.run.graph import SUFFIX, build_graph
 from geoseg.run.job import Job, LayerOptions, Outputs, digest
 from geoseg.run.layer import write_polygons
 from geoseg.run.progress import Progress
 from geoseg.run.scheduler import compute_receipts
-from geoseg.tiles.store import TileReceipt, TileStore, hold_store
+from geoseg.tiles.store import CLASSES, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
@@ -148,15 +148,15 @@ def execute(
     start = time.perf_counter()
     _check_plan(job, outputs)
     with hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store:
-        paths = [str(p.resolve()) for p in outputs.paths()]
-        wanted = digest([job.fingerprint, asdict(job.legend), asdict(options), asdict(outputs), paths])
+        paths = {role: str(path.resolve()) for role, path in asdict(outputs).items() if path is not None}
+        wanted = digest([job.fingerprint, asdict(job.legend), asdict(options), paths])
         known = _finished_result(store, wanted, outputs)
         if known is not None:
             _settle(store, keep=execution.work_dir is not None)
             return known
         receipts = _compute_tiles(job, execution, progress)
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
-        new = [path for path in paths if not os.path.exists(path)]
+        new = [path for path in paths.values() if not os.path.exists(path)]
         store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})
         counts = write_polygons(job, outputs.layer, options, progress)
         _write_rasters(job, outputs, progress)
@@ -173,7 +173,7 @@ def execute(
             tiles=len({r.tile for r in receipts}),
             tiles_computed=len(computed),
         )
-        _record(store, wanted, result)
+        _record(store, wanted, outputs, result)
         _settle(store, keep=execution.work_dir is not None)
     return result
 
@@ -232,11 +232,9 @@ def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
         )
 
 
-def _record(store: TileStore, wanted: str, result: SegmentResult) -> None:
-    files = {
-        str(p.absolute()): _stamp(p) for p in (result.output, result.classes_raster, result.confidence_raster) if p
-    }
-    account = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
+def _record(store: TileStore, wanted: str, outputs: Outputs, result: SegmentResult) -> None:
+    files = {str(p.absolute()): _stamp(p) for p in outputs.paths()}
+    account = {k: v for k, v in asdict(result).items() if not isinstance(v, Path)}
     store.write_state(store.read_state() | {"finished": wanted, "files": files, "result": account})
 
 
@@ -256,10 +254,9 @@ def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> Segment
         return None
     with contextlib.suppress(OSError, KeyError, TypeError):
         if all(state["files"][str(p.absolute())] == _stamp(p) for p in outputs.paths()):
-            account = dict(state["result"], tiles_computed=0, seconds=0.0, peak_bytes=peak_memory_bytes())
-            names = ("output", "classes_raster", "confidence_raster")
-            account |= {k: Path(account[k]) if account[k] is not None else None for k in names}
-            return SegmentResult(**account)
+            now = {"tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes(), "output": outputs.layer}
+            rasters = {"classes_raster": outputs.classes_raster, "confidence_raster": outputs.confidence_raster}
+            return SegmentResult(**(state["result"] | now | rasters))
     return None
 
 

@@ -27,9 +27,8 @@ from geoseg.probabilities.predict import predict_block
 from geoseg.raster.classes import ClassRaster
 from geoseg.run.job import Job, Prediction
 from geoseg.tiles.plan import Tile
-from geoseg.tiles.store import TileReceipt
+from geoseg.tiles.store import CLASSES, TRACES, TileReceipt
 
-CLASSES, TRACES = "classes", "traces"
 TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 SUFFIX = {CLASSES: ".tif", TRACES: ".safetensors"}
 

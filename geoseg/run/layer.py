@@ -21,8 +21,7 @@ from geoseg.polygons.simplify import simplify_coverage
 from geoseg.run.graph import read_traces
 from geoseg.run.job import Job, LayerOptions
 from geoseg.run.progress import Progress
-
-JOIN = "join"
+from geoseg.tiles.store import JOIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from geoseg.tiles.plan import Tile
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
 JOB_KEY = "geoseg job"
-STAGES = ("classes", "traces", "join")
+STAGES = CLASSES, TRACES, JOIN = "classes", "traces", "join"
 """The folders of a work directory; nothing else in it is ever removed."""
 
 
