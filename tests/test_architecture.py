@@ -14,7 +14,7 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 RANKS = [
     {"errors"},
-    {"files", "grid", "legend"},
+    {"files", "grid", "legend", "settings"},
     {"raster", "tiles", "models"},
     {"probabilities", "classes", "polygons", "layers"},
     {"training", "evaluation"},

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geoseg.errors import ModelError, OptionError
+from geoseg.models.refiner import RefinedNetwork
 
 STRIDE_PX: Final = 32
 """Input heights and widths must be multiples of this."""
@@ -36,8 +37,10 @@ class NetworkSpec:
         encoder: name of an encoder of segmentation_models_pytorch, for example "mobilenet_v2".
         bands: bands of the input image.
         classes: classes of the output.
-        decoder_channels: channels of the five decoder stages, deepest first; empty for the architecture's own
-            (and for Linknet, which has none to choose).
+        decoder_channels: channels of the decoder stages, one for each of the encoder's, deepest first; empty for the
+            architecture's own (and for Linknet, which has none to choose).
+        encoder_depth: stages of the encoder, 3 to 5; each halves the resolution. Fewer look less far.
+        refiner_width: channels of the refiner after the network (see `geoseg.models.refiner`); 0 for none.
     """
 
     architecture: str
@@ -45,6 +48,8 @@ class NetworkSpec:
     bands: int
     classes: int
     decoder_channels: tuple[int, ...] = ()
+    encoder_depth: int = 5
+    refiner_width: int = 0
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
@@ -64,7 +69,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         )
     if spec.architecture == "Linknet" and spec.decoder_channels:
         raise OptionError("decoder_channels given to Linknet", expected="none: its stages follow the encoder's")
-    options: dict[str, object] = {}
+    options: dict[str, object] = {"encoder_depth": spec.encoder_depth}
     if spec.decoder_channels:
         options["decoder_channels"] = list(spec.decoder_channels)
     try:
@@ -80,7 +85,27 @@ def build_network(spec: NetworkSpec) -> nn.Module:
             f"no network can be built from {spec}: {error}",
             expected="an encoder of segmentation_models_pytorch and as many decoder channels as the encoder has stages",
         ) from error
-    return network
+    _drop_unused_layers(network, spec.bands)
+    if not spec.refiner_width:
+        return network
+    return RefinedNetwork(network, bands=spec.bands, classes=spec.classes, width=spec.refiner_width)
+
+
+def _drop_unused_layers(network: nn.Module, bands: int) -> None:
+    """Take out layers that no prediction passes: encoders keep the stages beyond their depth."""
+    used: set[nn.Module] = set()
+    leaves = {name: m for name, m in network.named_modules() if not list(m.children())}
+    hooks = [m.register_forward_pre_hook(lambda module, _: used.add(module)) for m in leaves.values()]
+    was_training = network.training
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, bands, 2 * STRIDE_PX, 2 * STRIDE_PX))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    for name, module in leaves.items():
+        if module not in used and list(module.parameters(recurse=False)):
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, nn.Identity())
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -101,15 +126,20 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"weights {path} cannot be read: {error}", expected="a readable safetensors file") from error
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path, *, allow_surplus: bool = False) -> None:
     """Put the tensors of a safetensors file into a module, by name; every name and shape must match.
+
+    Args:
+        module: receives them.
+        path: a safetensors file.
+        allow_surplus: whether the file may hold more, such as the deeper stages of an encoder.
 
     Raises:
         ModelError: the file cannot be read, or a tensor is missing, left over or of another shape.
     """
     weights, wanted = read_weights(path), module.state_dict()
     missing = sorted(wanted.keys() - weights.keys())
-    surplus = sorted(weights.keys() - wanted.keys())
+    surplus = [] if allow_surplus else sorted(weights.keys() - wanted.keys())
     reshaped = sorted(k for k in wanted.keys() & weights.keys() if wanted[k].shape != weights[k].shape)
     if missing or surplus or reshaped:
         faults = {"missing": missing, "not of this network": surplus, "of another shape": reshaped}
@@ -118,4 +148,5 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"weights {path} do not fit the network: {said}",
             expected="the tensors of the network that the specification describes",
         )
-    module.load_state_dict(weights, strict=True)
+    # Encoders of segmentation_models_pytorch have a load_state_dict of their own.
+    nn.Module.load_state_dict(module, {name: weights[name] for name in wanted})

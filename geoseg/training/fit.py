@@ -112,10 +112,13 @@ class _Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         bands = len(job.normalisation.mean)
         net = job.network
-        self.spec = NetworkSpec(net.architecture, net.encoder, bands, len(legend), net.decoder_channels)
+        self.spec = NetworkSpec(
+            net.architecture, net.encoder, bands, len(legend), net.decoder_channels, net.encoder_depth
+        )
         self.network = build_network(self.spec)
         if net.encoder_weights:
-            load_weights(self.network.get_submodule("encoder"), Path(job.root) / net.encoder_weights)
+            encoder = self.network.get_submodule("encoder")
+            load_weights(encoder, Path(job.root) / net.encoder_weights, allow_surplus=True)
         self.network = self.network.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimizer = build_optimizer(self.network, job.schedule)

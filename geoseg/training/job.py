@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from geoseg.errors import OptionError
-
-LabelKind = Literal["classes", "colors", "binary", "ndvi"]
+from geoseg.settings import read_settings
+from geoseg.training.source import Source, list_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +21,7 @@ class Network:
     encoder: str = "mobilenet_v2"
     decoder_channels: tuple[int, ...] = ()
     encoder_weights: str = ""
+    encoder_depth: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,48 +89,6 @@ class LossWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Labelled images of one kind.
-
-    Args:
-        name: for reports.
-        use: "train" or "validation".
-        images: files or globs below the root.
-        exclude: files or globs to leave out of `images`.
-        labels: the label file of an image, relative to the image's folder; {stem} is the image's name without
-            suffix. Not for "ndvi".
-        kind: "classes" (the raster holds class ids, 255 is ignored), "colors" (see `colors`), "binary" (not 0 is
-            `only`, 0 is anything else) or "ndvi" (more than `ndvi_above` is `only`, the rest is anything else).
-        colors: class name to its colours (R, G, B); a colour not listed is ignored.
-        only: the one class that "binary" and "ndvi" know.
-        ndvi_above: threshold of "ndvi"; the near infrared is band 4, red is band 1.
-        ignore_above: pixels with all bands at or above this value are no data; 256 for none.
-        ground_resolution_m: nominal, for images without georeference; 0 takes it from the georeference.
-        scale: smallest and largest random change of the ground resolution; (1, 1) for none. Above 1 shows things
-            smaller than they are.
-        weight: share of the crops (train) or of the final score (validation), relative to the other sources.
-        balance: share of crops that are centred on a class drawn evenly rather than anywhere.
-        attribution: whom the imagery and labels are owed to, and their licences; noted beside the weights.
-    """
-
-    name: str
-    use: Literal["train", "validation"]
-    images: tuple[str, ...]
-    kind: LabelKind
-    labels: str = ""
-    exclude: tuple[str, ...] = ()
-    colors: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
-    only: str = ""
-    ndvi_above: float = 0.1
-    ignore_above: int = 256
-    ground_resolution_m: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    weight: float = 1.0
-    balance: float = 0.5
-    attribution: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Packaging:
     """How the best weights become a model package.
 
@@ -195,12 +150,7 @@ def read_job(path: Path, *, root: Path | None = None) -> TrainingJob:
     Raises:
         OptionError: the file cannot be read, or a key is unknown, missing or of the wrong type or range.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"the job {path} cannot be read: {error}", expected="a TOML file") from error
-    job: TrainingJob = _build(TrainingJob, table, "")
+    job = read_settings(TrainingJob, path)
     if root is not None:
         job = dataclasses.replace(job, root=str(root))
     _check_job(job)
@@ -220,57 +170,7 @@ def _check_job(job: TrainingJob) -> None:
         (all(s.use != "train" for s in job.source), "no source is used to train"),
         (len({s.name for s in job.source}) < len(job.source), "two sources have the same name"),
     ]
-    for source in job.source:
-        at = f"source {source.name!r}: "
-        faults += [
-            (source.weight < 0, at + "weight must not be negative"),
-            (not 0 < source.scale[0] <= source.scale[1], at + "scale must be (smallest, largest), both positive"),
-            (source.kind in ("binary", "ndvi") and not source.only, at + f"kind {source.kind!r} needs 'only'"),
-            (source.kind == "colors" and not source.colors, at + "kind 'colors' needs 'colors'"),
-            (source.kind != "ndvi" and not source.labels, at + f"kind {source.kind!r} needs 'labels'"),
-        ]
+    faults += [fault for source in job.source for fault in list_faults(source)]
     for is_fault, text in faults:
         if is_fault:
             raise OptionError(f"the job cannot work: {text}")
-
-
-def _build(kind: Any, value: Any, at: str) -> Any:
-    """`value` as parsed from TOML, checked and turned into the annotated type `kind`; `at` names it in errors."""
-    if typing.get_origin(kind) is types.UnionType:
-        kind = typing.get_args(kind)[0]
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(typing.cast(type, kind), value, at)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is not Ellipsis and len(arguments) != len(value):
-            raise OptionError(f"{at} has {len(value)} values", expected=f"{len(arguments)} values")
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        return tuple(_build(k, v, f"{at}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is not None and isinstance(value, dict) and issubclass(origin, Mapping):
-        return types.MappingProxyType({k: _build(arguments[1], v, f"{at}.{k}") for k, v in value.items()})
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    expected = " or ".join(map(repr, arguments)) if origin is Literal else getattr(kind, "__name__", str(kind))
-    raise OptionError(f"{at} = {value!r} is of the wrong kind", expected=expected)
-
-
-def _build_dataclass(kind: type, table: Any, at: str) -> Any:
-    if not isinstance(table, dict):
-        raise OptionError(f"{at or 'the job'} = {table!r} is of the wrong kind", expected="a table")
-    hints = typing.get_type_hints(kind)
-    prefix = f"{at}." if at else ""
-    for key in table:
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)
-            raise OptionError(
-                f"unknown key {prefix}{key}", expected=f"one of {', '.join(hints)}", remedy=f"did you mean {near[0]!r}?"
-            )
-    for item in dataclasses.fields(kind):
-        is_required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if is_required and item.name not in table:
-            raise OptionError(f"the key {prefix}{item.name} is missing", expected=str(item.type))
-    return kind(**{key: _build(hints[key], value, f"{prefix}{key}") for key, value in table.items()})

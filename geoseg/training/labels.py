@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OptionError
 from geoseg.legend import ClassLegend
-from geoseg.training.job import Source
 from geoseg.training.losses import FULL, IGNORE
+from geoseg.training.source import Source
 
 
 def class_id(legend: ClassLegend, name: str) -> int:

@@ -19,9 +19,10 @@ from rasterio.windows import Window as RasterWindow
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
-from geoseg.training.job import Source, TrainingJob
+from geoseg.training.job import TrainingJob
 from geoseg.training.labels import decode_labels, known_class
 from geoseg.training.losses import IGNORE
+from geoseg.training.source import Source
 
 LOG = logging.getLogger(__name__)
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
-from geoseg.training.job import Normalisation, Source, TrainingJob
+from geoseg.training.job import Normalisation, TrainingJob
 from geoseg.training.losses import FULL, IGNORE
 from geoseg.training.samples import resample
 from geoseg.training.scenes import Scene, SceneReader
+from geoseg.training.source import Source
 
 CORE_PX, HALO_PX = 768, 128
 """A scene is predicted in squares of CORE_PX, each with HALO_PX around it for context."""

@@ -12,7 +12,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoseg.training.job import Augmentation, Network, Normalisation, Schedule, Source, TrainingJob
+from geoseg.training.job import Augmentation, Network, Normalisation, Schedule, TrainingJob
+from geoseg.training.source import Source
 
 CALM = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
 
