@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from geoseg.errors import BudgetError, GeosegError, InputError, ModelError, OptionError, OutputError
 
 if TYPE_CHECKING:
-    from geoseg.evaluation.pixels import evaluate as evaluate
+    from geoseg.evaluation.evaluate import evaluate as evaluate
     from geoseg.layers.read import open_layer as open_layer
     from geoseg.models.package import load_package as load_model
     from geoseg.run.execute import SegmentResult as SegmentResult
@@ -30,7 +30,7 @@ __version__ = "0.1.0.dev0"
 # Imported on first use: `import geoseg` and `geoseg --help` stay light.
 _LAZY = {
     "SegmentResult": ("geoseg.run.execute", "SegmentResult"),
-    "evaluate": ("geoseg.evaluation.pixels", "evaluate"),
+    "evaluate": ("geoseg.evaluation.evaluate", "evaluate"),
     "load_model": ("geoseg.models.package", "load_package"),
     "open_layer": ("geoseg.layers.read", "open_layer"),
     "polygonize": ("geoseg.run.polygonize", "polygonize"),

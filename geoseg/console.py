@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from geoseg.progress import Progress
     from geoseg.run.execute import SegmentResult
-    from geoseg.run.progress import Progress
 
 
 class PlainProgress:
@@ -68,7 +68,7 @@ class BarProgress:
 def open_progress(quiet: bool) -> Iterator[Progress]:
     """A bar on a terminal, plain lines otherwise, nothing where quiet is asked for."""
     if quiet:
-        from geoseg.run.progress import Silence  # noqa: PLC0415  (keeps `geoseg --help` light)
+        from geoseg.progress import Silence  # noqa: PLC0415  (keeps `geoseg --help` light)
 
         yield Silence()
     elif sys.stderr.isatty():

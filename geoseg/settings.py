@@ -33,8 +33,9 @@ def read_settings(kind: type[Settings], path: Path) -> Settings:
 
 def _build(kind: Any, value: Any, at: str) -> Any:
     """`value` as parsed from TOML, checked and turned into the annotated type `kind`; `at` names it in errors."""
-    if typing.get_origin(kind) is types.UnionType:
-        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        first, second = typing.get_args(kind)
+        kind = second if typing.get_origin(second) is Literal and not isinstance(value, dict) else first
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(typing.cast(type, kind), value, at)

@@ -14,8 +14,8 @@ import geoseg
 PACKAGE = Path(geoseg.__file__).parent
 RANKS = [
     {"errors"},
-    {"files", "grid", "legend", "settings"},
-    {"raster", "tiles", "models"},
+    {"files", "grid", "legend", "progress", "settings"},
+    {"raster", "tiles", "models", "page"},
     {"probabilities", "classes", "polygons", "layers"},
     {"training", "evaluation"},
     {"run"},

@@ -301,7 +301,7 @@ class TestOtherCommands:
         assert ended.code == 0
         table = {line.split()[0]: line.split()[1:] for line in ended.out.splitlines()}
         for name in ("building", "road", "vegetation"):
-            assert table[name] == ["1.0000"] * 4
+            assert table[name] == ["1.0000"] * 6
         half = np.arange(4, dtype=np.uint8).repeat(10)[:, None].repeat(40, axis=1)
         half[10:15] = 0
         scores = run("evaluate", class_raster(half, "half.tif"), classes).out

@@ -45,27 +45,32 @@ class ConfusionMatrix:
     @property
     def iou(self) -> FloatArray:
         """(C,) intersection over union of each class."""
-        return _divide(self._hits, self._truth + self._predicted - self._hits)
+        return divide(self._hits, self._truth + self._predicted - self._hits)
 
     @property
     def precision(self) -> FloatArray:
         """(C,) share of the pixels predicted as a class that are of it."""
-        return _divide(self._hits, self._predicted)
+        return divide(self._hits, self._predicted)
 
     @property
     def recall(self) -> FloatArray:
         """(C,) share of the pixels of a class that were predicted as it."""
-        return _divide(self._hits, self._truth)
+        return divide(self._hits, self._truth)
 
     @property
     def f1(self) -> FloatArray:
         """(C,) harmonic mean of precision and recall."""
-        return _divide(2 * self._hits, self._truth + self._predicted)
+        return divide(2 * self._hits, self._truth + self._predicted)
+
+    @property
+    def class_accuracy(self) -> FloatArray:
+        """(C,) share of all pixels about which it is right whether they are of the class."""
+        return divide(self.pixels - self._truth - self._predicted + 2 * self._hits, np.array(self.pixels))
 
     @property
     def accuracy(self) -> float:
         """Share of all pixels whose class is right."""
-        return float(_divide(self._hits.sum(), self.counts.sum()))
+        return float(divide(self._hits.sum(), self.counts.sum()))
 
     @property
     def mean_iou(self) -> float:
@@ -85,12 +90,14 @@ class ConfusionMatrix:
         return np.asarray(self.counts.sum(axis=0))
 
 
+def divide(part: NDArray[np.number], whole: NDArray[np.number]) -> FloatArray:
+    """Shares, not a number where they are 0 / 0."""
+    with np.errstate(invalid="ignore"):
+        shares: FloatArray = np.true_divide(part, whole)
+    return shares
+
+
 def mean_known(scores: FloatArray) -> float:
     """Mean of the scores that are numbers; not a number if none is."""
     known = scores[np.isfinite(scores)]
     return float(known.mean()) if known.size else float("nan")
-
-
-def _divide(part: NDArray[np.int64], whole: NDArray[np.int64]) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        return np.true_divide(part, whole)

@@ -39,6 +39,48 @@ class ObjectScore:
         return _divide(2 * self.found, 2 * self.found + self.made_up + self.missed)
 
 
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """Which predicted polygon overlaps which true one, and how well.
+
+    Args:
+        predicted: (k,) int64 index.
+        truth: (k,) int64 index.
+        iou: (k,) float64 intersection over union, 0 to 1.
+    """
+
+    predicted: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
+def find_overlaps(predicted: NDArray[np.object_], truth: NDArray[np.object_], *, min_iou: float) -> Overlaps:
+    """All pairs of valid shapely geometries, (n,) and (m,) of one CRS, with at least `min_iou`."""
+    left, right = shapely.STRtree(truth).query(predicted, predicate="intersects")
+    intersection = shapely.area(shapely.intersection(predicted[left], truth[right]))
+    union = shapely.area(predicted)[left] + shapely.area(truth)[right] - intersection
+    iou = intersection / np.where(union > 0.0, union, np.inf)
+    enough = iou >= min_iou
+    return Overlaps(left[enough], right[enough], iou[enough])
+
+
+def match_overlaps(
+    overlaps: Overlaps, shape: tuple[int, int], *, confidence: NDArray[np.float64] | None, min_iou: float
+) -> NDArray[np.int64]:
+    """Pair polygons one to one, as `match_objects` says, out of `overlaps` between shape = (n, m) polygons."""
+    enough = overlaps.iou >= min_iou
+    left, right, iou = overlaps.predicted[enough], overlaps.truth[enough], overlaps.iou[enough]
+    known = np.zeros(shape[0]) if confidence is None else np.nan_to_num(confidence)
+    order = np.lexsort((right, -iou, left, -known[left]))
+    matched_left, matched_right = np.zeros(shape[0], bool), np.zeros(shape[1], bool)
+    pairs = []
+    for i, j in zip(left[order].tolist(), right[order].tolist(), strict=True):
+        if not (matched_left[i] or matched_right[j]):
+            matched_left[i] = matched_right[j] = True
+            pairs.append((i, j))
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
 def match_objects(
     predicted: NDArray[np.object_],
     truth: NDArray[np.object_],
@@ -59,21 +101,8 @@ def match_objects(
 
     Source: Van Etten et al., SpaceNet: A Remote Sensing Dataset and Challenge Series (2018), algorithm 1.
     """
-    left, right = shapely.STRtree(truth).query(predicted, predicate="intersects")
-    intersection = shapely.area(shapely.intersection(predicted[left], truth[right]))
-    union = shapely.area(predicted)[left] + shapely.area(truth)[right] - intersection
-    iou = intersection / np.where(union > 0.0, union, np.inf)
-    enough = iou >= min_iou
-    left, right, iou = left[enough], right[enough], iou[enough]
-    known = np.zeros(len(predicted)) if confidence is None else np.nan_to_num(confidence)
-    order = np.lexsort((right, -iou, left, -known[left]))
-    matched_left, matched_right = np.zeros(len(predicted), bool), np.zeros(len(truth), bool)
-    pairs = []
-    for i, j in zip(left[order].tolist(), right[order].tolist(), strict=True):
-        if not (matched_left[i] or matched_right[j]):
-            matched_left[i] = matched_right[j] = True
-            pairs.append((i, j))
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    overlaps = find_overlaps(predicted, truth, min_iou=min_iou)
+    return match_overlaps(overlaps, (len(predicted), len(truth)), confidence=confidence, min_iou=min_iou)
 
 
 def score_objects(

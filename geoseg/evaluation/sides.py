@@ -1,11 +1,9 @@
-"""The two sides of a comparison, raster or vector, read as class ids window by window."""
+"""The two sides of a comparison, raster or vector, brought to one grid and read window by window."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,204 +15,190 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.features import rasterize
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import InputError
+from geoseg.evaluation.layer_side import ClassLayer, LayerClasses, outline_window
 from geoseg.grid import GeoGrid, Window
-from geoseg.layers.read import open_layer
-from geoseg.legend import ClassLegend
+from geoseg.raster.reader import GDAL_FAULTS, gdal_environment
 
 NODATA = 255
+
+BLOCK_PX = 512
 
 CHECK_PLACE = "check the extent and the CRS of both: gdalinfo and ogrinfo list them"
 
 
 class ClassSource(Protocol):
-    """Class ids by window."""
+    """Class ids by window; may be read from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """(rows, cols) uint8 class ids; 255 where nothing is known."""
+        """(rows, cols) uint8 class ids of a window inside the grid; 255 where nothing is known."""
 
 
 @dataclass(frozen=True)
-class ClassLayer:
-    """Polygons that say what they are.
+class RasterClasses:
+    """A raster of one band of class ids; picklable, opened anew for every window, so that threads share nothing.
 
     Args:
-        frame: the layer; geometries in its CRS, `confidence` if it has one.
-        class_id: (n,) uint8 class of every polygon.
+        path: the file.
+        grid: of the file.
+        onto: the grid to which it is resampled, to the nearest pixel; None for its own.
     """
 
-    frame: geopandas.GeoDataFrame
-    class_id: NDArray[np.uint8]
+    path: Path
+    grid: GeoGrid
+    onto: GeoGrid | None = None
 
     @classmethod
-    def open(cls, path: Path, *, legend: ClassLegend, only_class: int | None) -> ClassLayer:
-        """Take the classes from `class_id`, else from the names in `class`, else `only_class` for all.
+    def open(cls, path: Path) -> RasterClasses:
+        """Check the file.
 
         Raises:
-            InputError: the layer cannot be read, does not say its classes, or has one that the legend does not know.
+            InputError: it cannot be opened, or is no class raster.
         """
-        frame = open_layer(path)
-        ids = {c.name: c.id for c in legend.classes}
-        if "class_id" in frame:
-            values = frame["class_id"].tolist()
-        elif "class" in frame:
-            values = [ids.get(name, name) for name in frame["class"].tolist()]
-        elif only_class is not None:
-            values = [only_class] * len(frame)
-        else:
-            raise InputError(
-                f"{path} has neither a column class_id nor a column class",
-                expected="polygons that say what they are",
-                remedy="name the one class that they all are",
-            )
-        unknown = sorted({str(v) for v in values if v not in legend.names})
-        if unknown:
-            raise InputError(
-                f"{path} has unknown classes: {', '.join(unknown[:5])}",
-                expected=", ".join(f"{i} {name}" for i, name in legend.names.items()),
-            )
-        return cls(frame, np.array(values, np.uint8))
-
-
-class LayerClasses:
-    """Polygons burnt into a grid: a pixel is of the last polygon that covers its centre, else background."""
-
-    def __init__(self, layer: ClassLayer, grid: GeoGrid) -> None:
-        self._geometries = layer.frame.to_crs(grid.crs).geometry.to_numpy()
-        self._class_id, self._grid = layer.class_id, grid
-        self._tree = shapely.STRtree(self._geometries)
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """(rows, cols) uint8 class ids."""
-        rows = np.array([window.row, window.row, window.row_stop, window.row_stop], np.float64)
-        cols = np.array([window.col, window.col_stop, window.col_stop, window.col], np.float64)
-        outline = shapely.Polygon(np.stack(self._grid.to_world(rows, cols), axis=1))
-        near = np.sort(self._tree.query(outline, predicate="intersects"))
-        if near.size == 0:
-            return np.zeros(window.shape, np.uint8)
-        burnt = rasterize(
-            zip(self._geometries[near], self._class_id[near].tolist(), strict=True),
-            out_shape=window.shape,
-            transform=self._grid.transform @ Affine.translation(window.col, window.row),
-            dtype=np.uint8,
-        )
-        return np.asarray(burnt, np.uint8)
-
-
-class RasterClasses:
-    """The first band of a class raster."""
-
-    def __init__(self, dataset: DatasetReader | WarpedVRT) -> None:
-        self._dataset = dataset
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """(rows, cols) uint8 class ids."""
-        box = rasterio.windows.Window(window.col, window.row, window.cols, window.rows)
         try:
-            return np.asarray(self._dataset.read(1, window=box), np.uint8)
-        except RasterioError as error:
-            raise InputError(f"{self._dataset.name} cannot be read: {error}", expected="a complete raster") from error
+            with _open_quietly(path) as dataset:
+                count, dtype, crs = dataset.count, dataset.dtypes[0], dataset.crs
+                wkt = crs.to_wkt() if crs else ""
+                grid = GeoGrid(wkt, dataset.transform, dataset.height, dataset.width)
+        except GDAL_FAULTS as error:
+            raise InputError(
+                f"{path} cannot be opened: {error}",
+                expected="a class raster or a polygon layer",
+                remedy="check the path",
+            ) from error
+        if count != 1 or dtype != "uint8":
+            raise InputError(
+                f"{path}: {count} band(s) of {dtype}",
+                expected="a class raster: one band of uint8 class ids, 255 where nothing is known",
+                remedy="extract the band with the classes: gdal_translate -b N -ot Byte FILE classes.tif",
+            )
+        return cls(path, grid)
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """(rows, cols) uint8 class ids.
+
+        Raises:
+            InputError: the file cannot be read there.
+        """
+        try:
+            with gdal_environment(self.name), _open_quietly(self.path) as dataset:
+                if self.onto is None:
+                    return _read(dataset, window)
+                with WarpedVRT(
+                    dataset,
+                    crs=self.onto.crs,
+                    transform=self.onto.transform,
+                    height=self.onto.rows,
+                    width=self.onto.cols,
+                    resampling=Resampling.nearest,
+                    nodata=NODATA,
+                ) as warped:
+                    return _read_blocks(warped, window, self.onto.window)
+        except GDAL_FAULTS as error:
+            raise InputError(f"{self.path} cannot be read: {error}", expected="a complete raster") from error
 
 
-@contextmanager
-def open_sides(
-    predicted: Path | ClassLayer, truth: Path | ClassLayer, *, resolution_m: float
-) -> Iterator[tuple[GeoGrid, ClassSource, ClassSource]]:
-    """Open both sides on one grid: that of the truth if it is a raster, else that of the prediction, else a new one.
+def bring_together(
+    predicted: RasterClasses | ClassLayer, truth: RasterClasses | ClassLayer, *, resolution_m: float
+) -> tuple[GeoGrid, RasterClasses | LayerClasses, RasterClasses | LayerClasses]:
+    """Both sides on one grid: that of the truth if it is a raster, else that of the prediction, else a new one.
 
     Args:
         predicted: class raster or polygons.
         truth: class raster or polygons.
         resolution_m: pixel of the grid if both are polygons.
 
+    Returns:
+        The grid, the predicted and the true side.
+
     Raises:
-        InputError: a raster cannot be opened, or the two cannot be brought together.
+        InputError: the two cannot be brought together.
     """
-    if isinstance(truth, ClassLayer):
-        if isinstance(predicted, ClassLayer):
+    if isinstance(predicted, ClassLayer):
+        if isinstance(truth, ClassLayer):
             grid = _lay_grid(predicted.frame, truth.frame, resolution_m)
-            yield grid, LayerClasses(predicted, grid), LayerClasses(truth, grid)
-            return
-        with _open_raster(predicted) as dataset:
-            grid = _grid_of(dataset)
-            _check_overlap(truth, grid, dataset.name)
-            yield grid, RasterClasses(dataset), LayerClasses(truth, grid)
-    elif isinstance(predicted, ClassLayer):
-        with _open_raster(truth) as dataset:
-            grid = _grid_of(dataset)
-            _check_overlap(predicted, grid, dataset.name)
-            yield grid, LayerClasses(predicted, grid), RasterClasses(dataset)
-    else:
-        with _open_raster(predicted) as found, _open_raster(truth) as expected:
-            if _same_grid(found, expected):
-                grid = GeoGrid("", expected.transform, expected.height, expected.width)
-                yield grid, RasterClasses(found), RasterClasses(expected)
-                return
-            _grid_of(found)  # only a georeferenced prediction can be brought to another grid
-            grid = _grid_of(expected)
-            with WarpedVRT(
-                found,
-                crs=expected.crs,
-                transform=expected.transform,
-                height=expected.height,
-                width=expected.width,
-                resampling=Resampling.nearest,
-                nodata=NODATA,
-            ) as warped:
-                yield grid, RasterClasses(warped), RasterClasses(expected)
+            return grid, LayerClasses(predicted, grid), LayerClasses(truth, grid)
+        _check_overlap(predicted, truth)
+        return truth.grid, LayerClasses(predicted, truth.grid), truth
+    if isinstance(truth, ClassLayer):
+        _check_overlap(truth, predicted)
+        return predicted.grid, predicted, LayerClasses(truth, predicted.grid)
+    if _is_same_grid(predicted.grid, truth.grid):
+        return truth.grid, predicted, truth
+    for side in (predicted, truth):
+        _require_crs(side)
+    return truth.grid, RasterClasses(predicted.path, predicted.grid, truth.grid), truth
 
 
-def _open_raster(path: Path) -> DatasetReader:
-    try:
-        with warnings.catch_warnings():
-            # Two pictures of one size without a georeference can be compared as well.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
-    except RasterioError as error:
+def _open_quietly(path: Path) -> DatasetReader:
+    with warnings.catch_warnings():
+        # Two pictures of one size without a georeference can be compared as well.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+def _read(dataset: DatasetReader, window: Window) -> NDArray[np.uint8]:
+    box = rasterio.windows.Window(window.col, window.row, window.cols, window.rows)
+    return np.asarray(dataset.read(1, window=box), np.uint8)
+
+
+def _read_blocks(dataset: DatasetReader, window: Window, whole: Window) -> NDArray[np.uint8]:
+    """A window put together from blocks of one lattice.
+
+    GDAL approximates the change of CRS within what is read at once, so the window itself would change pixels.
+    """
+    classes = np.empty(window.shape, np.uint8)
+    for row in range(window.row // BLOCK_PX * BLOCK_PX, window.row_stop, BLOCK_PX):
+        for col in range(window.col // BLOCK_PX * BLOCK_PX, window.col_stop, BLOCK_PX):
+            block = Window(row, col, BLOCK_PX, BLOCK_PX).intersect(whole)
+            part = block.intersect(window)
+            classes[part.within(window)] = _read(dataset, block)[part.within(block)]
+    return classes
+
+
+def _require_crs(side: RasterClasses) -> None:
+    if not side.grid.crs:
         raise InputError(
-            f"{path} cannot be opened: {error}", expected="a class raster or a polygon layer", remedy="check the path"
-        ) from error
-    if dataset.count != 1 or dataset.dtypes[0] != "uint8":
-        dataset.close()
-        raise InputError(
-            f"{path}: {dataset.count} band(s) of {dataset.dtypes[0]}",
-            expected="a class raster: one band of uint8 class ids, 255 where nothing is known",
-            remedy="extract the band with the classes: gdal_translate -b N -ot Byte FILE classes.tif",
+            f"{side.name} has no CRS", expected="two georeferenced sides, or two rasters of one size without CRS"
         )
-    return dataset
 
 
-def _grid_of(dataset: DatasetReader) -> GeoGrid:
-    if dataset.crs is None:
-        raise InputError(
-            f"{dataset.name} has no CRS", expected="two georeferenced sides, or two rasters of one size without CRS"
-        )
-    return GeoGrid(dataset.crs.to_wkt(), dataset.transform, dataset.height, dataset.width)
-
-
-def _check_overlap(layer: ClassLayer, grid: GeoGrid, name: str) -> None:
+def _check_overlap(layer: ClassLayer, raster: RasterClasses) -> None:
     """A layer that is all elsewhere would pass for background; an empty one may be so by right."""
-    rows, cols = np.array([0.0, 0.0, grid.rows, grid.rows]), np.array([0.0, grid.cols, grid.cols, 0.0])
-    outline = shapely.Polygon(np.stack(grid.to_world(rows, cols), axis=1))
-    extent = shapely.box(*layer.frame.to_crs(grid.crs).total_bounds)
-    if len(layer.frame) and not extent.intersects(outline):
+    _require_crs(raster)
+    extent = shapely.box(*layer.frame.to_crs(raster.grid.crs).total_bounds)
+    if len(layer.frame) and not extent.intersects(outline_window(raster.grid.window, raster.grid)):
         raise InputError(
-            f"the layer does not overlap the raster {name}", expected="two sides of one place", remedy=CHECK_PLACE
+            f"{layer.path} does not overlap the raster {raster.path}",
+            expected="two sides of one place",
+            remedy=CHECK_PLACE,
         )
 
 
-def _same_grid(a: DatasetReader, b: DatasetReader) -> bool:
-    """Whether the corners of the two rasters are less than a hundredth of a pixel apart."""
-    if a.crs != b.crs or a.shape != b.shape:
+def _is_same_grid(a: GeoGrid, b: GeoGrid) -> bool:
+    """Whether the corners of the two grids are less than a hundredth of a pixel apart."""
+    if not _is_same_crs(a.crs, b.crs):
         return False
     pixel = ~a.transform
-    corners = [(0, 0), (a.width, 0), (0, a.height)]
-    return all(math.dist(pixel @ (b.transform @ corner), corner) < 0.01 for corner in corners)
+    corners = [(0, 0), (a.cols, 0), (0, a.rows)]
+    return a.window == b.window and all(math.dist(pixel @ (b.transform @ corner), corner) < 0.01 for corner in corners)
+
+
+def _is_same_crs(a: str, b: str) -> bool:
+    return a == b or bool(a and b and rasterio.CRS.from_wkt(a) == rasterio.CRS.from_wkt(b))
 
 
 def _lay_grid(predicted: geopandas.GeoDataFrame, truth: geopandas.GeoDataFrame, resolution_m: float) -> GeoGrid:

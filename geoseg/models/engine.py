@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from geoseg.errors import OptionError
 from geoseg.models.manifest import STRIDE_PX, ModelPackage
 from geoseg.models.resample import Taps, compute_taps
+
+LOG = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -100,6 +103,8 @@ class Engine(Protocol):
 def open_engine(package: ModelPackage, geometry: PatchGeometry, *, device: Device = "auto") -> Engine:
     """The engine for a device: torch on CUDA, ONNX Runtime on the processor; "auto" takes CUDA where there is one.
 
+    A model made elsewhere, of which torch knows no network, runs on the processor always.
+
     Raises:
         OptionError: the device is unknown or not there.
         ModelError: the package's graph or weights cannot be run.
@@ -107,10 +112,12 @@ def open_engine(package: ModelPackage, geometry: PatchGeometry, *, device: Devic
     if device not in ("auto", "cpu", "cuda"):
         raise OptionError(f"device {device!r}", expected="auto, cpu or cuda")
     if device != "cpu" and has_cuda():
-        from geoseg.models.torch_engine import TorchEngine  # noqa: PLC0415 (torch takes seconds and 200 MB)
+        if package.network:
+            from geoseg.models.torch_engine import TorchEngine  # noqa: PLC0415 (torch takes seconds and 200 MB)
 
-        return TorchEngine(package, geometry, device="cuda")
-    if device == "cuda":
+            return TorchEngine(package, geometry, device="cuda")
+        LOG.warning("%s has a graph but no network for torch: it runs on the processor", package.name)
+    elif device == "cuda":
         raise OptionError(
             "no CUDA device that torch can use", expected="an NVIDIA GPU and its driver", remedy="use cpu"
         )

@@ -18,20 +18,22 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from geoseg.errors import ModelError
-from geoseg.models.manifest import FILE_LIMITS
-from geoseg.models.torch_engine import Segmenter
+from geoseg.models.graph import point_tensor
+from geoseg.models.manifest import BASE_GRAPH, FILE_LIMITS, GRAPH, WEIGHTS
+from geoseg.models.refiner import RefinedNetwork
+from geoseg.models.torch_engine import NETWORK, Segmenter
 from geoseg.models.weights import TensorEntry, read_weights_header
 
-WEIGHTS, GRAPH = "weights.safetensors", "model.onnx"
 EXAMPLE_SHAPE = (2, 96, 128)
 FOLDED_VALUES = 4096
-ONNX_TYPES = {"F16": onnx.TensorProto.FLOAT16, "F32": onnx.TensorProto.FLOAT}
 
 
 def export_network(network: nn.Module, folder: Path, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Write `weights.safetensors` and `model.onnx`, whose weights point into it by offset.
 
-    The graph takes uint8 images (N, B, H, W) of any N and any H and W that are multiples of 32, and gives float32
+    Of a network with a refiner also `base.onnx`, which leaves the refiner out and points into the same weights.
+
+    A graph takes uint8 images (N, B, H, W) of any N and any H and W that are multiples of 32, and gives float32
     probabilities (N, C, H, W). Tensors of two and more dimensions are stored in float16 and computed with in float32;
     vectors (biases, statistics of batch normalisation), which are under a percent of the bytes, stay float32.
     Batch normalisation stays in the graph: ONNX Runtime folds it into the convolutions when it loads.
@@ -43,14 +45,25 @@ def export_network(network: nn.Module, folder: Path, *, mean: tuple[float, ...],
     save_file(weights, folder / WEIGHTS)
     # safetensors writes for the owner's eyes only.
     (folder / WEIGHTS).chmod(0o644)
-    model = _trace_graph(Segmenter(network.eval(), mean, std))
-    _point_weights(model.graph, read_weights_header(folder / WEIGHTS))
+    entries = read_weights_header(folder / WEIGHTS)
+    _write_graph(Segmenter(network.eval(), mean, std), entries, folder / GRAPH)
+    if isinstance(network, RefinedNetwork):
+        inner = {k.removeprefix(NETWORK): v for k, v in entries.items() if k.startswith(NETWORK)}
+        _write_graph(Segmenter(network.network, mean, std), inner, folder / BASE_GRAPH)
+
+
+def write_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph whose weights lie elsewhere.
+
+    Raises:
+        ModelError: it is too large for a package.
+    """
     data = model.SerializeToString(deterministic=True)
-    if len(data) > FILE_LIMITS[GRAPH]:
+    if len(data) > FILE_LIMITS[path.name]:
         raise ModelError(
-            f"a graph of {len(data)} bytes", expected=f"at most {FILE_LIMITS[GRAPH]}: weights stay outside"
+            f"a graph of {len(data)} bytes", expected=f"at most {FILE_LIMITS[path.name]}: weights stay outside"
         )
-    (folder / GRAPH).write_bytes(data)
+    path.write_bytes(data)
 
 
 def round_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
@@ -69,6 +82,12 @@ def round_weights(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
         if not np.isfinite(weights[name]).all():
             raise ModelError(f"weight {name} is not finite in {weights[name].dtype}", expected="a trained network")
     return weights
+
+
+def _write_graph(segmenter: Segmenter, entries: Mapping[str, TensorEntry], path: Path) -> None:
+    model = _trace_graph(segmenter)
+    _point_weights(model.graph, entries)
+    write_graph(model, path)
 
 
 def _trace_graph(segmenter: Segmenter) -> onnx.ModelProto:
@@ -91,10 +110,17 @@ def _trace_graph(segmenter: Segmenter) -> onnx.ModelProto:
     if program is None:
         raise ModelError("no graph could be traced from the network", expected="a network that torch exports")
     model = program.model
-    optimizer.fold_constants(model, input_size_limit=FOLDED_VALUES, output_size_limit=FOLDED_VALUES)
+    optimizer.fold_constants(
+        model, input_size_limit=FOLDED_VALUES, output_size_limit=FOLDED_VALUES, should_fold=_keep_weights
+    )
     passes.CommonSubexpressionEliminationPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     return _strip(onnx_ir.to_proto(model))
+
+
+def _keep_weights(node: onnx_ir.Node) -> bool | None:
+    """Folding is the optimiser's choice, but no weight may vanish in another constant: all are stored outside."""
+    return False if any(v is not None and (v.name or "").startswith(NETWORK) for v in node.inputs) else None
 
 
 def _strip(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -114,17 +140,12 @@ def _point_weights(graph: onnx.GraphProto, entries: Mapping[str, TensorEntry]) -
     """Replace the values of the network's weights by their places in the safetensors file."""
     casts = []
     for tensor in graph.initializer:
-        entry = entries.get(tensor.name.removeprefix("network."))
-        if not tensor.name.startswith("network.") or entry is None:
+        entry = entries.get(tensor.name.removeprefix(NETWORK))
+        if not tensor.name.startswith(NETWORK) or entry is None:
             continue
         if tuple(tensor.dims) != entry.shape:
             raise ModelError(f"{tensor.name} of shape {tuple(tensor.dims)} in the graph", expected=str(entry.shape))
-        for field in ("raw_data", "float_data"):
-            tensor.ClearField(field)
-        tensor.data_type = ONNX_TYPES[entry.dtype]
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS), ("offset", entry.offset), ("length", entry.length)):
-            tensor.external_data.add(key=key, value=str(value))
+        point_tensor(tensor, entry)
         if entry.dtype == "F16":
             name = tensor.name
             tensor.name = f"{name}.float16"

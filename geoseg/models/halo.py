@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from geoseg.errors import OptionError
 from geoseg.models.manifest import STRIDE_PX
 
-HALOS_PX = (0, 32, 64, 96, 128, 160, 192, 224, 256)
+HALOS_PX = tuple(range(0, 513, STRIDE_PX))
+MARGIN_PX = 256
 SEAM_LIMIT = 1e-4
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -70,9 +70,8 @@ def measure_halo(
         raise OptionError(f"halos {tuple(halos_px)}", expected=f"one of at most {patch_px // 4} px")
     depth = _measure_depth(patch_px)
     differing, compared = np.zeros(patch_px // 2, np.int64), np.zeros(patch_px // 2, np.int64)
-    margin = math.ceil(max(*halos_px, STRIDE_PX) / STRIDE_PX) * STRIDE_PX
     for image in images:
-        whole = _predict_whole(predict, image, margin)
+        whole = _predict_whole(predict, image)
         for row, col in _list_patches(whole.shape, patch_px):
             window = slice(row, row + patch_px), slice(col, col + patch_px)
             patch = np.ascontiguousarray(image[None, :, *window])
@@ -106,8 +105,8 @@ def _measure_depth(patch_px: int) -> NDArray[np.int64]:
     return np.minimum(axis[:, None], axis[None, :])
 
 
-def _predict_whole(predict: Predict, image: NDArray[np.uint8], margin: int) -> NDArray[np.int64]:
-    rows, cols = image.shape[1:]
+def _predict_whole(predict: Predict, image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    (rows, cols), margin = image.shape[1:], MARGIN_PX
     beyond = [(margin, margin + -size % STRIDE_PX) for size in (rows, cols)]
     extended = np.pad(image, ((0, 0), *beyond), mode="symmetric")
     classes: NDArray[np.int64] = predict(extended[None])[0].argmax(axis=0)

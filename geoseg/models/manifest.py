@@ -6,20 +6,46 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from geoseg.errors import ModelError
 from geoseg.legend import ClassLegend, GeometryKind, LegendClass
+from geoseg.models.fields import (
+    REMEDY,
+    Fields,
+    between,
+    find_difference,
+    is_color,
+    is_number,
+    is_table,
+    is_text,
+    matching,
+    parse_json,
+    whole_between,
+)
+from geoseg.models.mlm import MULTIHASH_SHA256, make_item
 
-FORMAT = "geoseg-model/1"
-MANIFEST = "model.json"
-FILE_LIMITS = {"weights.safetensors": 4 * 2**30, "model.onnx": 16 * 2**20, "README.md": 2**20}
+__all__ = ["REMEDY", "ModelPackage", "PackageFile", "format_manifest", "parse_manifest"]
+
+FORMAT, OLD_FORMAT = "geoseg-model/2", "geoseg-model/1"
+MANIFEST, WEIGHTS, GRAPH, BASE_GRAPH, CARD = (
+    "model.json",
+    "weights.safetensors",
+    "model.onnx",
+    "base.onnx",
+    "README.md",
+)
+FILE_LIMITS = {WEIGHTS: 4 * 2**30, GRAPH: 16 * 2**20, BASE_GRAPH: 16 * 2**20, CARD: 2**20}
+PICTURE = r"[a-z0-9][a-z0-9_-]{0,59}\.png"
+MAX_PICTURE_BYTES, MAX_PICTURES = 2**20, 32
 MAX_MANIFEST_BYTES = 2**20
 STRIDE_PX = 32
-REMEDY = "fetch the model package again, or package the model anew"
+MAX_PATCH_PX = 2048
+PREFIX = "geoseg:"
+OWN_PREFIXES = (PREFIX, "mlm:", "file:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +63,9 @@ class ModelPackage:
 
     Args:
         path: the package's directory; not part of the description.
-        name: lower-case letters, digits, dots, dashes, underscores.
+        name: 3 to 64 lower-case letters, digits, dots, dashes, underscores, a letter first.
         version: free text, such as "1.0".
-        network: arguments of `NetworkSpec`.
+        network: arguments of `NetworkSpec`; empty where only the graph is known.
         bands: names in the order of the network's input.
         mean: per band, on the scale 0 to 255.
         std: per band, on the scale 0 to 255, above 0.
@@ -52,6 +78,7 @@ class ModelPackage:
         metrics: what evaluation gave.
         provenance: data, licences, command, seed.
         files: everything else in the package.
+        refine: whether its refiner, where it has one, is used; not part of the description.
     """
 
     path: Path
@@ -70,228 +97,193 @@ class ModelPackage:
     metrics: Mapping[str, object]
     provenance: Mapping[str, object]
     files: tuple[PackageFile, ...] = ()
+    refine: bool = True
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hex of the description, which holds the checksums of the files."""
-        return hashlib.sha256(format_manifest(self).encode()).hexdigest()
+        """SHA-256 in hex of the description, which holds the checksums of the files, and of the graph's choice."""
+        text = format_manifest(self) if self.graph.name == GRAPH else f"{format_manifest(self)}{self.graph.name}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def weights(self) -> Path:
         """Path of the weights."""
-        return self.path / "weights.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def graph(self) -> Path:
-        """Path of the ONNX graph, whose weights lie in `weights`."""
-        return self.path / "model.onnx"
+        """Path of the ONNX graph to run, whose weights lie in `weights`."""
+        return self.path / (BASE_GRAPH if self.has_refiner and not self.refine else GRAPH)
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether it holds two graphs, with and without a refiner."""
+        return bool(self.network.get("refiner_width"))
 
 
 def format_manifest(package: ModelPackage) -> str:
     """The text of `model.json`; equal packages give equal texts."""
-    table = {
+    own = {
         "format": FORMAT,
-        "name": package.name,
         "version": package.version,
         "network": dict(package.network),
         "bands": list(package.bands),
-        "mean": list(package.mean),
-        "std": list(package.std),
+        "normalisation": {"mean": list(package.mean), "std": list(package.std)},
+        "ground_resolution_m": package.ground_resolution_m,
         "legend": {
             "nodata": package.legend.nodata,
             "classes": [
                 {"id": c.id, "name": c.name, "color": list(c.color), "kind": c.kind} for c in package.legend.classes
             ],
         },
-        "ground_resolution_m": package.ground_resolution_m,
         "patch_px": package.patch_px,
         "halo_px": package.halo_px,
         "seam_error": package.seam_error,
         "workspace_bytes_per_px": package.workspace_bytes_per_px,
         "metrics": dict(package.metrics),
         "provenance": dict(package.provenance),
-        "files": {f.name: {"sha256": f.sha256, "size_bytes": f.size_bytes} for f in package.files},
     }
-    return json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    item = make_item(package)
+    properties = {**item["properties"], **{PREFIX + k: v for k, v in own.items()}}  # type: ignore[dict-item]
+    return json.dumps({**item, "properties": properties}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: bytes, path: Path) -> ModelPackage:
     """The description in `model.json`; every field must be there, be of its kind and fit the others.
+
+    geoseg's own fields are read; all others must be what follows from them. A catalogue may have added what belongs to
+    neither geoseg nor the extensions for models and files.
 
     Args:
         text: the file's content.
         path: the package's directory.
 
     Raises:
-        ModelError: it is no strict JSON, or a field is missing, unknown or wrong.
+        ModelError: it is no strict JSON, of an older form, or a field is missing, unknown or wrong.
     """
-    fields = _Fields(_parse_json(text, path), str(path / MANIFEST))
+    where = str(path / MANIFEST)
+    item = parse_json(text, where)
+    if item.get("format") == OLD_FORMAT:
+        raise ModelError(
+            f"{where}: a description in {OLD_FORMAT}",
+            expected=f"a STAC item that holds {FORMAT}",
+            remedy="package the checkpoint anew with this geoseg, or fetch the package's current version",
+        )
+    top = Fields(item, where)
+    name = top.take("id", is_package_name, "3 to 64 lower-case letters, digits and ._-, a letter first")
+    properties = top.take("properties", is_table, "a table")
+    own = {k.removeprefix(PREFIX): v for k, v in properties.items() if k.startswith(PREFIX)}
+    fields = Fields(own, f"{where}: {PREFIX}")
     fields.take("format", lambda v: v == FORMAT, repr(FORMAT))
+    network = fields.take("network", is_table, "a table")
     bands = _take_texts(fields, "bands")
+    scale = fields.inner("normalisation", fields.take("normalisation", is_table, "a table"))
+    side = f"a multiple of {STRIDE_PX}, at most {MAX_PATCH_PX}"
     package = ModelPackage(
         path=path,
-        name=fields.take("name", is_package_name, "lower-case letters, digits and ._- (at most 64)"),
-        version=fields.take("version", _is_text, "text"),
-        network=fields.take("network", _is_table, "a table"),
+        name=name,
+        version=fields.take("version", is_text, "text"),
+        network=network,
         bands=bands,
-        mean=_take_numbers(fields, "mean", len(bands)),
-        std=_take_numbers(fields, "std", len(bands), above=0),
+        mean=_take_numbers(scale, "mean", len(bands)),
+        std=_take_numbers(scale, "std", len(bands), above=0),
         legend=_take_legend(fields),
-        ground_resolution_m=float(fields.take("ground_resolution_m", _between(1e-6, 1e5), "metres above 0")),
-        patch_px=fields.take("patch_px", lambda v: _is_aligned(v) and v != 0, f"a multiple of {STRIDE_PX} above 0"),
-        halo_px=fields.take("halo_px", _is_aligned, f"0 or a multiple of {STRIDE_PX}"),
-        seam_error=float(fields.take("seam_error", _between(0, 1), "a share, 0 to 1")),
-        workspace_bytes_per_px=float(fields.take("workspace_bytes_per_px", _between(1, 1e9), "bytes above 0")),
-        metrics=fields.take("metrics", _is_table, "a table"),
-        provenance=fields.take("provenance", _is_table, "a table"),
-        files=_take_files(fields),
+        ground_resolution_m=float(fields.take("ground_resolution_m", between(1e-6, 1e5), "metres above 0")),
+        patch_px=fields.take("patch_px", lambda v: _is_aligned(v) and v != 0, f"{side}, above 0"),
+        halo_px=fields.take("halo_px", _is_aligned, side),
+        seam_error=float(fields.take("seam_error", between(0, 1), "a share, 0 to 1")),
+        workspace_bytes_per_px=float(fields.take("workspace_bytes_per_px", between(1, 1e9), "bytes above 0")),
+        metrics=fields.take("metrics", is_table, "a table"),
+        provenance=fields.take("provenance", is_table, "a table"),
+        files=_take_files(top, name_files(network)),
     )
-    fields.refuse_rest()
+    scale.refuse_rest("mean and std")
+    fields.refuse_rest(f"the fields of {FORMAT}")
     if 2 * package.halo_px >= package.patch_px:
         raise fields.fault("halo_px", package.halo_px, f"below half of patch_px, {package.patch_px}")
+    try:
+        wanted = json.loads(format_manifest(package))
+        difference = find_difference({**wanted, "links": item.get("links")}, item, OWN_PREFIXES)
+    except RecursionError as error:
+        raise ModelError(f"{where}: too many tables in each other", expected="a description", remedy=REMEDY) from error
+    if difference:
+        raise ModelError(f"{where}: {difference} does not fit", expected=f"what follows from {PREFIX}*", remedy=REMEDY)
+    if not isinstance(item.get("links"), list):
+        raise ModelError(f"{where}: no list of links", expected="a STAC item", remedy=REMEDY)
     return package
 
 
 def is_package_name(value: object) -> bool:
     """Whether it may name a package."""
-    return isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", value) is not None
+    return matching(r"[a-z][a-z0-9._-]{1,62}[a-z0-9]")(value)
 
 
-class _Fields:
-    """A JSON table whose fields are taken out one by one, so that what is left over was unknown."""
-
-    def __init__(self, table: dict[str, object], where: str) -> None:
-        self._table, self._where = dict(table), where
-
-    # Any: the check decides what the value is, which the type system cannot see.
-    def take(self, key: str, check: Callable[[object], bool], expected: str):  # type: ignore[no-untyped-def]
-        if key not in self._table:
-            raise ModelError(f"{self._where}: no field {key!r}", expected=expected, remedy=REMEDY)
-        value = self._table.pop(key)
-        if not check(value):
-            raise self.fault(key, value, expected)
-        return value
-
-    def inner(self, key: str, table: object) -> _Fields:
-        if not isinstance(table, dict):
-            raise self.fault(key, table, "a table")
-        return _Fields(table, f"{self._where}: {key}")
-
-    def fault(self, key: str, value: object, expected: str) -> ModelError:
-        return ModelError(f"{self._where}: {key} is {_shorten(value)}", expected=expected, remedy=REMEDY)
-
-    def refuse_rest(self) -> None:
-        if self._table:
-            raise ModelError(
-                f"{self._where}: unknown field {min(self._table)[:60]!r}",
-                expected=f"the fields of {FORMAT}",
-                remedy=REMEDY,
-            )
+def name_files(network: Mapping[str, object]) -> tuple[str, ...]:
+    """The files, beside `model.json` and pictures, of a package with that network."""
+    return tuple(n for n in FILE_LIMITS if n != BASE_GRAPH or network.get("refiner_width"))
 
 
-def _parse_json(text: bytes, path: Path) -> dict[str, object]:
-    try:
-        table = json.loads(text.decode(), object_pairs_hook=_pairs_to_table, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{path / MANIFEST}: no strict JSON ({error})"[:300], expected=f"a description in {FORMAT}", remedy=REMEDY
-        ) from error
-    if not isinstance(table, dict):
-        raise ModelError(f"{path / MANIFEST}: {_shorten(table)}", expected="a table", remedy=REMEDY)
-    return table
+def limit_file(name: str) -> int:
+    """How many bytes a package's file of that name may have; 0 where a package has no such file."""
+    if name == MANIFEST:
+        return MAX_MANIFEST_BYTES
+    return FILE_LIMITS.get(name, MAX_PICTURE_BYTES if re.fullmatch(PICTURE, name) else 0)
 
 
-def _pairs_to_table(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a field occurs twice")
-    return table
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _take_texts(fields: _Fields, key: str) -> tuple[str, ...]:
+def _take_texts(fields: Fields, key: str) -> tuple[str, ...]:
     values = fields.take(
-        key, lambda v: isinstance(v, list) and 1 <= len(v) <= 64 and all(map(_is_text, v)), "1 to 64 texts"
+        key, lambda v: isinstance(v, list) and 1 <= len(v) <= 64 and all(map(is_text, v)), "1 to 64 texts"
     )
     return tuple(values)
 
 
-def _take_numbers(fields: _Fields, key: str, count: int, *, above: float = -math.inf) -> tuple[float, ...]:
+def _take_numbers(fields: Fields, key: str, count: int, *, above: float = -math.inf) -> tuple[float, ...]:
     def check(value: object) -> bool:
-        return isinstance(value, list) and len(value) == count and all(_is_number(v) and v > above for v in value)
+        return isinstance(value, list) and len(value) == count and all(is_number(v) and v > above for v in value)
 
     return tuple(float(v) for v in fields.take(key, check, f"{count} numbers, one per band, above {above}"))
 
 
-def _take_legend(fields: _Fields) -> ClassLegend:
-    table = fields.inner("legend", fields.take("legend", _is_table, "a table"))
+def _take_legend(fields: Fields) -> ClassLegend:
+    table = fields.inner("legend", fields.take("legend", is_table, "a table"))
     rows = table.take("classes", lambda v: isinstance(v, list) and 2 <= len(v) <= 254, "2 to 254 classes")
     classes = []
     for index, row in enumerate(rows):
         one = table.inner(f"class {index}", row)
         classes.append(
             LegendClass(
-                id=one.take("id", _equals(index), f"{index}, the network's output"),
-                name=one.take("name", _is_text, "text"),
-                color=tuple(one.take("color", _is_color, "red, green, blue, each 0 to 255")),
+                id=one.take("id", whole_between(index, index), f"{index}, the network's output"),
+                name=one.take("name", is_text, "text"),
+                color=tuple(one.take("color", is_color, "red, green, blue, each 0 to 255")),
                 kind=one.take("kind", lambda v: v in get_args(GeometryKind), ", ".join(get_args(GeometryKind))),
             )
         )
-        one.refuse_rest()
-    nodata = table.take("nodata", lambda v: type(v) is int and len(classes) <= v <= 255, f"{len(classes)} to 255")
-    table.refuse_rest()
+        one.refuse_rest("id, name, color and kind")
+    nodata = table.take("nodata", whole_between(len(classes), 255), f"{len(classes)} to 255")
+    table.refuse_rest("classes and nodata")
     return ClassLegend(tuple(classes), nodata)
 
 
-def _take_files(fields: _Fields) -> tuple[PackageFile, ...]:
-    table = fields.take("files", lambda v: isinstance(v, dict) and set(v) == set(FILE_LIMITS), ", ".join(FILE_LIMITS))
+def _take_files(fields: Fields, needed: tuple[str, ...]) -> tuple[PackageFile, ...]:
+    def check(value: object) -> bool:
+        if not isinstance(value, dict):
+            return False
+        pictures = value.keys() - set(needed)
+        return set(needed) <= value.keys() and len(pictures) <= MAX_PICTURES and all(map(_is_picture, pictures))
+
+    table = fields.take("assets", check, f"{', '.join(needed)}, and at most {MAX_PICTURES} pictures")
     files = []
-    for name, limit in FILE_LIMITS.items():
+    for name in (*needed, *sorted(table.keys() - set(needed))):
         one = fields.inner(name, table[name])
-        digest = one.take(
-            "sha256", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)), "64 hex digits"
-        )
-        size = one.take("size_bytes", _is_count_up_to(limit), f"1 to {limit} bytes")
-        one.refuse_rest()
-        files.append(PackageFile(name, digest, size))
+        digest = one.take("file:checksum", matching(f"{MULTIHASH_SHA256}[0-9a-f]{{64}}"), "a SHA-256 multihash in hex")
+        size = one.take("file:size", whole_between(1, limit_file(name)), f"1 to {limit_file(name)} bytes")
+        files.append(PackageFile(name, digest.removeprefix(MULTIHASH_SHA256), size))
     return tuple(files)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) <= 1e30  # type: ignore[arg-type]
-
-
-def _between(low: float, high: float) -> Callable[[object], bool]:
-    return lambda value: _is_number(value) and low <= value <= high  # type: ignore[operator]
-
-
-def _equals(number: int) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and value == number
-
-
-def _is_count_up_to(limit: int) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and 0 < value <= limit
+def _is_picture(name: str) -> bool:
+    return re.fullmatch(PICTURE, name) is not None
 
 
 def _is_aligned(value: object) -> bool:
-    return type(value) is int and 0 <= value <= 8192 and value % STRIDE_PX == 0
-
-
-def _is_color(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return type(value) is int and 0 <= value <= MAX_PATCH_PX and value % STRIDE_PX == 0

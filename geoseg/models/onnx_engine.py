@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
 from geoseg.models.engine import PatchGeometry, check_images
+from geoseg.models.graph import check_graph
 from geoseg.models.manifest import REMEDY, ModelPackage
 from geoseg.models.resample import classify_core
 
@@ -26,6 +27,11 @@ class OnnxEngine:
     def identity(self) -> str:
         """Model, runtime and arithmetic."""
         return f"{self.package.fingerprint} onnxruntime {onnxruntime.__version__} cpu float32"
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images of other sizes than the patch's can be predicted."""
+        return not isinstance(self._session.get_inputs()[0].shape[2], int)
 
     @property
     def workspace_bytes(self) -> int:
@@ -62,8 +68,9 @@ def open_session(package: ModelPackage) -> onnxruntime.InferenceSession:
     """A single-threaded session of the package's graph.
 
     Raises:
-        ModelError: the graph does not load, or its input and output do not fit the package.
+        ModelError: the graph is not to be trusted, does not load, or its input and output do not fit the package.
     """
+    check_graph(package)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from geoseg.errors import ModelError, OutputError
+from geoseg.errors import ModelError
 from geoseg.legend import ClassLegend, LegendClass
-from geoseg.models.card import write_card
 from geoseg.models.engine import PatchGeometry
 from geoseg.models.export import export_network
-from geoseg.models.halo import SEAM_LIMIT, HaloMeasurement, check_sizes, measure_halo
+from geoseg.models.finishing import draft_folder, finish_package
+from geoseg.models.halo import SEAM_LIMIT, check_sizes
 from geoseg.models.networks import NetworkSpec, build_network, load_weights
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import ModelPackage, write_package
+from geoseg.models.refiner import RefinedNetwork
 from geoseg.models.torch_engine import Segmenter, TorchEngine, read_spec
-from geoseg.models.workspace import measure_workspace
 
 RGB = ("red", "green", "blue")
 MAX_DIFFERENCE, MIN_SAME_CLASS = 1e-4, 0.9999
@@ -56,6 +55,7 @@ def make_package(
     limits: str = "",
     bands: tuple[str, ...] = RGB,
     patch_px: int = 768,
+    pictures: Mapping[Path, str] | None = None,
     seam_limit: float = SEAM_LIMIT,
 ) -> ModelPackage:
     """Export a checkpoint, check the export, measure halo and memory, and write the package.
@@ -72,6 +72,7 @@ def make_package(
         limits: where the model is known to fail, one paragraph of the model card.
         bands: names of the bands.
         patch_px: side of the patches, in model pixels.
+        pictures: PNG files for the card, such as failures, and what they show.
         seam_limit: share of pixels, 0 to 1, that may differ from whole-image inference.
 
     Raises:
@@ -84,46 +85,40 @@ def make_package(
     spec: NetworkSpec = described["network"]
     network = build_network(spec)
     load_weights(network, checkpoint / "weights.safetensors")
-    draft = output.with_name(f".{output.name}.new")
-    package = ModelPackage(
-        path=draft,
-        name=name,
-        version=version,
-        network=asdict(spec),
-        bands=bands,
-        mean=described["mean"],
-        std=described["std"],
-        legend=described["legend"],
-        ground_resolution_m=described["ground_resolution_m"],
-        patch_px=patch_px,
-        halo_px=0,
-        seam_error=1.0,
-        workspace_bytes_per_px=1.0,
-        metrics=described["metrics"],
-        provenance=described["provenance"] | {"licences": dict(licences)},
-    )
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    with draft_folder(output) as draft:
+        package = ModelPackage(
+            path=draft,
+            name=name,
+            version=version,
+            network=asdict(spec),
+            bands=bands,
+            mean=described["mean"],
+            std=described["std"],
+            legend=described["legend"],
+            ground_resolution_m=described["ground_resolution_m"],
+            patch_px=patch_px,
+            halo_px=0,
+            seam_error=1.0,
+            workspace_bytes_per_px=1.0,
+            metrics=described["metrics"],
+            provenance=described["provenance"] | {"licences": dict(licences)},
+        )
         export_network(network.eval(), draft, mean=package.mean, std=package.std)
         package = write_package(package, card=f"# {name}\n")
-        agreement = check_agreement(package, network, images[0][:, :patch_px, :patch_px])
-        engine = OnnxEngine(package, PatchGeometry(patch_px, 0, patch_px, patch_px))
-        halo = measure_halo(engine.predict_probabilities, images, patch_px=patch_px, limit=seam_limit)
-        package = replace(
-            package,
-            halo_px=halo.halo_px,
-            seam_error=halo.seam_error,
-            workspace_bytes_per_px=measure_workspace(draft, patch_px),
-            metrics={**package.metrics, "export": asdict(agreement), "halo": _tell_halo(halo)},
+        image = images[0][:, :patch_px, :patch_px]
+        exported = {"export": asdict(check_agreement(package, network, image))}
+        if isinstance(network, RefinedNetwork):
+            exported["export without refiner"] = asdict(
+                check_agreement(replace(package, refine=False), network.network, image)
+            )
+        package = finish_package(
+            replace(package, metrics={**package.metrics, **exported}),
+            images,
+            summary=summary,
+            limits=limits,
+            pictures=pictures,
+            seam_limit=seam_limit,
         )
-        package = write_package(package, card=write_card(package, summary=summary, limits=limits))
-        shutil.rmtree(output, ignore_errors=True)
-        draft.replace(output)
-    except OSError as error:
-        raise OutputError(f"{output}: {error}", expected="a folder that can be written") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return replace(package, path=output)
 
 
@@ -154,10 +149,6 @@ def check_agreement(package: ModelPackage, network: nn.Module, image: NDArray[np
             expected=f"probabilities within {MAX_DIFFERENCE} and one class on {MIN_SAME_CLASS:.2%} of the pixels",
         )
     return agreement
-
-
-def _tell_halo(halo: HaloMeasurement) -> dict[str, Any]:
-    return {"patch_px": halo.patch_px, "seam_error_by_halo_px": {str(h): e for h, e in halo.errors.items()}}
 
 
 def _read_checkpoint(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from geoseg.errors import BudgetError, ModelError
 from geoseg.models.engine import PatchGeometry, check_images
-from geoseg.models.manifest import REMEDY, ModelPackage
+from geoseg.models.fields import REMEDY, is_text
+from geoseg.models.manifest import ModelPackage
 from geoseg.models.networks import NetworkSpec, build_network, read_weights
 
 LOG = logging.getLogger(__name__)
 CUDA_BATCH = 8
+MAX_CHANNELS = 4096
+NETWORK = "network."
+"""What the names of a network's weights begin with where a refiner follows it."""
 
 
 class TorchEngine:
@@ -154,12 +158,24 @@ def read_spec(table: Mapping[str, object]) -> NetworkSpec:
     """The network that a description names.
 
     Raises:
-        ModelError: a field is missing or unknown.
+        ModelError: a field is missing, unknown or out of any network's range.
     """
     names = {f.name for f in fields(NetworkSpec)}
-    if set(table) != names:
-        raise ModelError(f"a network of {', '.join(sorted(table))}", expected=", ".join(sorted(names)), remedy=REMEDY)
+    needed = {f.name for f in fields(NetworkSpec) if f.default is MISSING}
+    if not needed <= set(table) <= names:
+        raise ModelError(
+            f"a network of {', '.join(sorted(table)) or 'nothing'}", expected=", ".join(sorted(names)), remedy=REMEDY
+        )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    for key, value in values.items():
+        # A network is built before its weights are compared: no description may ask for one that fills the memory.
+        parts = value if isinstance(value, tuple) else (value,)
+        if not all(is_text(v) or (type(v) in (int, bool) and 0 <= v <= MAX_CHANNELS) for v in parts) or len(parts) > 16:
+            raise ModelError(
+                f"a network whose {key} is {value!r:.60}",
+                expected=f"texts, and numbers from 0 to {MAX_CHANNELS}",
+                remedy=REMEDY,
+            )
     return NetworkSpec(**values)  # type: ignore[arg-type]
 
 
@@ -167,8 +183,14 @@ def load_network(package: ModelPackage) -> nn.Module:
     """The network of a package with its weights, float32, on the processor, in evaluation mode.
 
     Raises:
-        ModelError: network, bands, legend and weights do not fit each other.
+        ModelError: network, bands, legend and weights do not fit each other, or only the graph of it is known.
     """
+    if not package.network:
+        raise ModelError(
+            f"{package.path}: a model of which only the ONNX graph is known",
+            expected="a package that geoseg trained, for torch",
+            remedy="run it on the processor: device cpu",
+        )
     spec = read_spec(package.network)
     if (spec.bands, spec.classes) != (len(package.bands), len(package.legend)):
         raise ModelError(
@@ -176,8 +198,11 @@ def load_network(package: ModelPackage) -> nn.Module:
             expected=f"{len(package.bands)} bands and {len(package.legend)} classes, as the package says",
             remedy=REMEDY,
         )
-    network = build_network(spec)
     weights = {k: v.float() for k, v in read_weights(package.weights).items()}
+    if package.has_refiner and not package.refine:
+        spec = replace(spec, refiner_width=0)
+        weights = {k.removeprefix(NETWORK): v for k, v in weights.items() if k.startswith(NETWORK)}
+    network = build_network(spec)
     wanted = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in wanted.items()}:
         faults = sorted(k for k in weights.keys() | wanted.keys() if k not in weights or k not in wanted)

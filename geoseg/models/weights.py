@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from geoseg.errors import ModelError
+from geoseg.models.fields import REMEDY
 
 ITEM_BYTES = {"F16": 2, "F32": 4}
+ITEM_TYPES = {"F16": "<f2", "F32": "<f4"}
 MAX_HEADER_BYTES = 8 * 2**20
-REMEDY = "fetch the model package again, or package the model anew"
+CHECKED_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,25 @@ def read_weights_header(path: Path) -> dict[str, TensorEntry]:
     if end != size or not entries:
         raise _fault(path, f"{len(entries)} tensors that end at byte {end}", f"the file's end at byte {size}")
     return entries
+
+
+def check_finite(path: Path, entries: Mapping[str, TensorEntry]) -> None:
+    """Refuse a safetensors file that holds a number which is none, or infinite; it is read piece by piece.
+
+    Args:
+        path: the file.
+        entries: what `read_weights_header` gave for it.
+
+    Raises:
+        ModelError: it does.
+    """
+    with path.open("rb") as file:
+        for name, entry in entries.items():
+            file.seek(entry.offset)
+            for start in range(0, entry.length, CHECKED_BYTES):
+                piece = file.read(min(CHECKED_BYTES, entry.length - start))
+                if not np.isfinite(np.frombuffer(piece, ITEM_TYPES[entry.dtype])).all():
+                    raise _fault(path, f"tensor {name!r} with values that are not finite", "finite weights")
 
 
 def _read_entry(path: Path, name: str, row: object, start: int) -> TensorEntry:

@@ -48,7 +48,8 @@ def report_growth(folder: str, patch_px: int) -> None:
     taps = PatchGeometry(32, 0, 32, 32).row_taps
     classify_core(np.zeros((1, 32, 32), np.float32), taps, taps)
     engine = OnnxEngine(load_package(Path(folder)), PatchGeometry(patch_px, 0, patch_px, patch_px))
-    engine.predict_probabilities(np.zeros((1, engine.bands, 32, 32), np.uint8))
+    if engine.takes_any_size:
+        engine.predict_probabilities(np.zeros((1, engine.bands, 32, 32), np.uint8))
     images = np.zeros((2, engine.bands, patch_px, patch_px), np.uint8)
     process = psutil.Process()
     before = peak = process.memory_info().rss

@@ -12,14 +12,15 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.errors import OptionError
-from geoseg.evaluation.pixels import EvaluationResult, evaluate
+from geoseg.evaluation.evaluate import evaluate
+from geoseg.evaluation.result import EvaluationResult
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid
 from geoseg.layers.overlay import render_overlay
 from geoseg.legend import LAND_COVER
+from geoseg.progress import Progress, Silence
 from geoseg.raster.cog import write_class_raster
 from geoseg.run.execute import SegmentResult
-from geoseg.run.progress import Progress, Silence
 from geoseg.run.scene.canvas import GROUND_M
 from geoseg.run.scene.painting import paint_scene
 from geoseg.run.segment import segment

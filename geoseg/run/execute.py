@@ -17,11 +17,11 @@ from geoseg.classes.stitch import stitch_tiles
 from geoseg.errors import OptionError, OutputError
 from geoseg.grid import Window
 from geoseg.layers.write import check_layer_path
+from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.run.graph import SUFFIX, build_graph
 from geoseg.run.job import Job, LayerOptions, Outputs, digest
 from geoseg.run.layer import write_polygons
-from geoseg.run.progress import Progress
 from geoseg.run.scheduler import compute_receipts
 from geoseg.tiles.store import CLASSES, TRACES, TileReceipt, TileStore, hold_store
 

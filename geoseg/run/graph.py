@@ -106,5 +106,5 @@ def _engine(how: Prediction) -> Engine:
         key = (how.model_fingerprint, how.geometry, how.device)
         if key not in _engines:
             _engines.clear()
-            _engines[key] = open_engine(load_package(how.model), how.geometry, device=how.device)
+            _engines[key] = open_engine(load_package(how.model, refine=how.refine), how.geometry, device=how.device)
         return _engines[key]

@@ -32,6 +32,7 @@ class Prediction:
     source: RasterSource
     model: str
     model_fingerprint: str
+    refine: bool
     device: Literal["cpu", "cuda"]
     lattice: PatchLattice
     aoi: AreaOfInterest | None

@@ -18,9 +18,9 @@ from geoseg.polygons.join import join_tiles
 from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.simplify import simplify_coverage
+from geoseg.progress import Progress
 from geoseg.run.graph import read_traces
 from geoseg.run.job import Job, LayerOptions
-from geoseg.run.progress import Progress
 from geoseg.tiles.store import JOIN
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from geoseg.errors import OptionError
 from geoseg.legend import ClassLegend
+from geoseg.progress import Progress, Silence
 from geoseg.raster.classes import open_class_raster
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
 from geoseg.run.job import Job, LayerOptions
 from geoseg.run.memory import check_budget, parse_bytes
-from geoseg.run.progress import Progress, Silence
 from geoseg.run.segment import check_tile_px, make_outputs
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore

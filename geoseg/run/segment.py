@@ -8,12 +8,12 @@ from typing import Literal
 from geoseg.errors import OptionError
 from geoseg.models.engine import has_cuda
 from geoseg.models.package import load_package
+from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import parse_aoi
 from geoseg.raster.source import open_raster
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
 from geoseg.run.job import Job, LayerOptions, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
-from geoseg.run.progress import Progress, Silence
 from geoseg.tiles.patches import fit_patches
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
@@ -32,6 +32,7 @@ def segment(
     classes_raster: str | Path | None = None,
     confidence_raster: str | Path | None = None,
     aoi: str | Path | None = None,
+    refine: bool = True,
     device: str = "auto",
     scheduler: str = "threads",
     workers: int | None = None,
@@ -53,6 +54,7 @@ def segment(
         classes_raster: GeoTIFF of class ids to write as well.
         confidence_raster: GeoTIFF of confidence (255 = 1.0) to write as well.
         aoi: "W,S,E,N" in degrees or a vector file of polygons; nothing outside is predicted or written.
+        refine: whether the model's refiner is used, where it has one.
         device: "auto", "cpu" or "cuda".
         scheduler: "threads", "local" (processes) or the tcp:// address of a dask scheduler.
         workers: threads or processes; default: one a processor.
@@ -72,7 +74,7 @@ def segment(
     outputs = make_outputs(output, classes_raster, confidence_raster)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution, inputs=[image] if aoi is None else [image, aoi])
-    package = load_package(model)
+    package = load_package(model, refine=refine)
     source = open_raster(image, bands=len(package.bands))
     lattice = fit_patches(source.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
@@ -80,6 +82,7 @@ def segment(
         source=source,
         model=str(package.path.absolute()),
         model_fingerprint=package.fingerprint,
+        refine=refine,
         device=choose_device(device),
         lattice=lattice,
         aoi=None if aoi is None else parse_aoi(aoi, source.grid),

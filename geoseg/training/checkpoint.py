@@ -32,8 +32,9 @@ def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], desc
     Raises:
         OutputError: the folder cannot be written.
     """
-    fresh, stale = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    fresh, stale = _name_versions(folder)
     try:
+        restore_folder(folder)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         for name, weights in tensors.items():
@@ -46,6 +47,26 @@ def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], desc
         shutil.rmtree(stale, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"the checkpoint {folder} cannot be written: {error}") from error
+
+
+def restore_folder(folder: Path) -> None:
+    """Finish a replacement by `write_folder` that was killed between its two renamings.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    fresh, stale = _name_versions(folder)
+    if folder.exists() or not stale.exists():
+        return
+    try:
+        # The old one is moved away only after the new one is complete.
+        os.replace(fresh if fresh.exists() else stale, folder)
+    except OSError as error:
+        raise OutputError(f"the checkpoint {folder} cannot be restored: {error}") from error
+
+
+def _name_versions(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -65,15 +86,10 @@ def write_progress(
     folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, description: Mapping[str, Any]
 ) -> None:
     """Write all that training needs to go on."""
-    moments = {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
     tensors = {
         WEIGHTS: network.state_dict(),
         "average.safetensors": average.state_dict(),
-        "optimizer.safetensors": moments,
+        "optimizer.safetensors": list_moments(optimizer),
     }
     write_folder(folder, tensors, description)
 
@@ -86,9 +102,35 @@ def read_progress(folder: Path, network: nn.Module, average: nn.Module, optimize
     """
     load_weights(network, folder / WEIGHTS)
     load_weights(average, folder / "average.safetensors")
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in read_weights(folder / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    restore_moments(optimizer, read_weights(folder / "optimizer.safetensors"))
     return read_description(folder)
+
+
+def list_moments(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, by parameter and name."""
+    states = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value) for index, state in states.items() for name, value in state.items()
+    }
+
+
+def restore_moments(optimizer: Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Put back what `list_moments` listed.
+
+    Raises:
+        ModelError: it is of another optimiser or network.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states: dict[int, dict[str, Tensor]] = {}
+    try:
+        for key, value in moments.items():
+            index, name = key.split(".", 1)
+            # In the memory order of its parameter, or the same numbers would be rounded in another way.
+            is_moment = value.shape == parameters[int(index)].shape
+            state = torch.empty_like(parameters[int(index)]).copy_(value) if is_moment else value
+            states.setdefault(int(index), {})[name] = state.detach()
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            f"the optimiser's memory does not fit: {error}", expected="that of the same network and optimiser"
+        ) from error

@@ -10,18 +10,31 @@ from typing import Literal
 
 from geoseg.errors import OptionError
 from geoseg.settings import read_settings
+from geoseg.training.augment import Augmentation
 from geoseg.training.source import Source, list_faults
+
+OptimizerName = Literal["AdamW", "Adam", "SGD", "RMSprop"]
+Precision = Literal["float32", "bfloat16", "float16", "mixed"]
+
+POOLING = ("DeepLabV3Plus", "PSPNet")
+"""Networks that normalise a batch of single pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network to train; `encoder_weights` (safetensors, relative to the root) is the start of its encoder."""
+    """The network to train, see `geoseg.models.networks.NetworkSpec`.
+
+    `encoder_weights` is the start of its encoder: a safetensors file relative to the root, or "hub:NAME" for published
+    weights that are downloaded, such as "hub:imagenet"; empty for random ones. `start` is a trained network to go on
+    from instead: the folder `best` of a run, a package, or the name of a shipped model.
+    """
 
     architecture: str = "Unet"
     encoder: str = "mobilenet_v2"
     decoder_channels: tuple[int, ...] = ()
     encoder_weights: str = ""
     encoder_depth: int = 5
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,26 @@ class Schedule:
 
     The learning rates rise linearly over `warmup` of the way and fall to zero along a cosine. The way is `steps`
     or, where `minutes` is not 0, whatever of the two is used up first; with minutes = 0 a run can be repeated.
+
+    Args:
+        steps: of the optimiser.
+        batch: crops in a step.
+        minutes: of learning, validation included; 0 for no limit.
+        encoder_rate: full learning rate of the encoder.
+        decoder_rate: full learning rate of everything else.
+        optimizer: "AdamW", "Adam", "SGD" or "RMSprop".
+        momentum: of SGD and RMSprop.
+        nesterov: whether SGD looks ahead.
+        weight_decay: of weights, not of biases and normalisation.
+        warmup: share of the way, 0 to 1.
+        clip_norm: longer gradients are shortened to this norm.
+        average_decay: of the running mean of the weights, which is what is validated and kept.
+        validate_steps: steps between validations.
+        patience: validations in a row without a better score after which training ends; 0 goes on.
+        checkpoint_steps: steps between checkpoints.
+        precision: "float32"; "bfloat16" or "float16" for mixed precision, the latter with scaled losses; or "mixed"
+            for the one of these two that the device computes fast.
+        threads: of the processor; 0 for torch's own choice.
     """
 
     steps: int
@@ -45,47 +78,40 @@ class Schedule:
     minutes: float = 0.0
     encoder_rate: float = 3e-4
     decoder_rate: float = 1e-3
+    optimizer: OptimizerName = "AdamW"
+    momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 0.01
     warmup: float = 0.03
     clip_norm: float = 1.0
     average_decay: float = 0.998
     validate_steps: int = 500
+    patience: int = 0
     checkpoint_steps: int = 250
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How much a crop is changed: each number is the largest change, 0 for none.
+class LossWeights:
+    """Weights of the terms of the loss, see `geoseg.training.losses.segmentation_loss`.
 
     Args:
-        rotate: share of crops turned by any angle, beyond the eight symmetries of the square that every crop gets.
-        brightness: offset as a share of 255.
-        contrast: relative change around the crop's mean.
-        gamma: exponent between 1 / (1 + gamma) and 1 + gamma.
-        tint: offset of each band by itself, as a share of 255.
-        saturation: relative change of the distance to grey.
-        blur: share of crops blurred or sharpened.
-        noise: largest standard deviation of noise, as a share of 255.
+        cross_entropy: weight of the cross-entropy.
+        dice: weight of the Dice loss.
+        focal: weight of the focal loss.
+        focal_gamma: exponent of the focal loss.
+        lovasz: weight of the Lovasz loss.
+        class_weights: by class name, 1 where a class is not named; or "balanced" for the inverse square root of how
+            often the classes occur, with a mean of 1.
     """
-
-    rotate: float = 0.5
-    brightness: float = 0.12
-    contrast: float = 0.25
-    gamma: float = 0.25
-    tint: float = 0.04
-    saturation: float = 0.3
-    blur: float = 0.3
-    noise: float = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class LossWeights:
-    """Weights of the terms of the loss."""
 
     cross_entropy: float = 1.0
     dice: float = 0.5
+    focal: float = 0.0
+    focal_gamma: float = 2.0
+    lovasz: float = 0.0
+    class_weights: Mapping[str, float] | Literal["balanced"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +185,31 @@ def read_job(path: Path, *, root: Path | None = None) -> TrainingJob:
 
 def _check_job(job: TrainingJob) -> None:
     bands = len(job.normalisation.mean)
-    sizes = {job.crop_px, job.schedule.batch, job.schedule.steps, job.schedule.validate_steps}
+    schedule, loss = job.schedule, job.loss
+    sizes = {job.crop_px, schedule.batch, schedule.steps, schedule.validate_steps, schedule.checkpoint_steps}
+    terms = (loss.cross_entropy, loss.dice, loss.focal, loss.lovasz)
+    weights = () if isinstance(loss.class_weights, str) else tuple(loss.class_weights.values())
+    is_held_out = any(s.use == "validation" and s.weight > 0 for s in job.source)
     faults = [
         (job.seed < 0, "seed must not be negative"),
         (job.ground_resolution_m <= 0, "ground_resolution_m must be positive"),
         (job.crop_px % 32 != 0, "crop_px must be a multiple of 32"),
-        (min(sizes) < 1 or job.schedule.checkpoint_steps < 1, "sizes and steps must be positive"),
+        (min(sizes) < 1, "sizes and steps must be positive"),
         (bands == 0 or bands != len(job.normalisation.std), "normalisation needs a mean and a std for every band"),
         (any(std <= 0 for std in job.normalisation.std), "normalisation.std must be positive"),
+        (schedule.batch < 2 and job.network.architecture in POOLING, "this architecture needs a batch of at least 2"),
+        (not 0 <= schedule.momentum < 1, "momentum must lie between 0 and 1"),
+        (
+            schedule.nesterov and (schedule.optimizer != "SGD" or not schedule.momentum),
+            "nesterov is for SGD with momentum",
+        ),
+        (schedule.clip_norm <= 0, "clip_norm must be positive"),
+        (not 0 <= schedule.warmup < 1, "warmup must lie between 0 and 1"),
+        (schedule.patience < 0, "patience must not be negative"),
+        (schedule.patience > 0 and not is_held_out, "patience needs a source to validate on that has a weight"),
+        (min(terms) < 0 or max(terms) <= 0, "the loss needs a term with a positive weight, and none below 0"),
+        (loss.focal_gamma < 0, "focal_gamma must not be negative"),
+        (any(w <= 0 for w in weights), "class_weights must be positive"),
         (all(s.use != "train" for s in job.source), "no source is used to train"),
         (len({s.name for s in job.source}) < len(job.source), "two sources have the same name"),
     ]

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from geoseg.training.job import Schedule
 
@@ -22,16 +22,26 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
 
 
 def build_optimizer(network: nn.Module, schedule: Schedule) -> Optimizer:
-    """AdamW with one rate for the encoder and one for the rest; biases and normalisation do not decay.
+    """The optimiser of the schedule, one rate for the encoder and one for the rest; biases and normalisation decay not.
 
-    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization.
+    Source: Kingma & Ba 2015, Adam; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization (AdamW);
+    Sutskever et al. 2013, On the importance of initialization and momentum (SGD); Tieleman & Hinton 2012, RMSProp.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         rate = schedule.encoder_rate if name.startswith("encoder.") else schedule.decoder_rate
         decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return AdamW([{"params": p, "lr": r, "weight_decay": d, "full_rate": r} for (r, d), p in groups.items()])
+        grouped.setdefault((rate, decay), []).append(parameter)
+    groups = [{"params": p, "lr": r, "weight_decay": d, "full_rate": r} for (r, d), p in grouped.items()]
+    match schedule.optimizer:
+        case "AdamW":
+            return AdamW(groups)
+        case "Adam":
+            return Adam(groups)
+        case "SGD":
+            return SGD(groups, momentum=schedule.momentum, nesterov=schedule.nesterov)
+        case "RMSprop":
+            return RMSprop(groups, momentum=schedule.momentum)
 
 
 def set_learning_rates(optimizer: Optimizer, factor: float) -> None:

@@ -15,7 +15,7 @@ from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.training.augment import change_colors, turn_crop, turned_side_px
 from geoseg.training.job import TrainingJob
-from geoseg.training.losses import IGNORE
+from geoseg.training.losses import FULL, IGNORE
 from geoseg.training.scenes import Pixels, Scene, SceneReader
 
 LOG = logging.getLogger(__name__)
@@ -26,11 +26,12 @@ POINTS_PER_CLASS = 2000
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops: images uint8 (N, H, W, B), labels uint8 (N, H, W), the class each sample is about int64 (N,)."""
+    """Crops: images uint8 (N, H, W, B), labels uint8 (N, H, W), the class each is about int64 (N,), their sources."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     only: NDArray[np.int64]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,22 @@ class Sampler:
         return Batch(
             np.stack([image for image, _, _ in crops]),
             np.stack([labels for _, labels, _ in crops]),
-            np.array([only for _, _, only in crops]),
+            np.array([scene.only for _, _, scene in crops]),
+            tuple(scene.source.name for _, _, scene in crops),
         )
 
-    def _draw_crop(self, rng: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def frequencies(self) -> dict[str, dict[str, float]]:
+        """By source and class name: share of the labelled ground; for a partial source the class and "not CLASS"."""
+        names = self._reader.legend.names
+        shares: dict[str, dict[str, float]] = {}
+        for source, places in self._places.items():
+            only = places[0].scene.only
+            shown = names if only == FULL else {0: f"not {names[only]}", 1: names[only]}
+            areas = {name: sum(p.areas_m2.get(label, 0.0) for p in places) for label, name in shown.items()}
+            shares[source] = {name: area / sum(areas.values()) for name, area in areas.items() if area}
+        return shares
+
+    def _draw_crop(self, rng: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Scene]:
         names, weights = list(self._weights), np.array(list(self._weights.values()))
         places = self._places[names[rng.choice(len(names), p=weights / weights.sum())]]
         scene, row, col = self._draw_point(places, rng)
@@ -94,7 +107,7 @@ class Sampler:
             return self._draw_crop(rng)
         image, labels = resample(image, labels, (side, side))
         image, labels = turn_crop(image, labels, rng, crop_px=job.crop_px, is_free=is_free)
-        return change_colors(image, rng, amount), labels, scene.only
+        return change_colors(image, rng, amount), labels, scene
 
     def _draw_point(self, places: Sequence[_Places], rng: Generator) -> tuple[Scene, int, int]:
         """A scene and a pixel of it: of an evenly drawn class, or anywhere."""

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window as RasterWindow
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
+from geoseg.training.coco import coco_shapes, read_coco
+from geoseg.training.images import ImageInfo, describe_image, read_bands
 from geoseg.training.job import TrainingJob
-from geoseg.training.labels import decode_labels, known_class
+from geoseg.training.labels import decode_labels, ignore_bright, known_class
+from geoseg.training.layers import read_whole
 from geoseg.training.losses import IGNORE
+from geoseg.training.shapes import LabelShapes
 from geoseg.training.source import Source
+from geoseg.training.vectors import read_shapes
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +35,19 @@ Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Scene:
-    """One labelled image: its files, its size in pixels, its (row, col) ground resolution, the class it is about."""
+    """One labelled image.
+
+    Args:
+        source: what its labels mean.
+        image: its file.
+        mask: the raster with its labels, where they are one.
+        rows: height in pixels.
+        cols: width in pixels.
+        resolution_m: (row, col) ground resolution.
+        only: the one class that is known, or `FULL`.
+        shapes: its labels, where they are shapes.
+        extent: 1 where `shapes` are valid; everywhere if None.
+    """
 
     source: Source
     image: Path
@@ -41,6 +56,8 @@ class Scene:
     cols: int
     resolution_m: tuple[float, float]
     only: int
+    shapes: LabelShapes | None = None
+    extent: LabelShapes | None = None
 
     @property
     def window(self) -> Window:
@@ -52,8 +69,9 @@ class SceneReader:
     """Reads scenes by window and keeps decoded ones in memory, as many as fit."""
 
     def __init__(self, legend: ClassLegend, *, bands: int, cache_mb: int) -> None:
-        self._legend, self._bands, self._left = legend, bands, cache_mb * 1_000_000
-        self._cache: dict[Path, Pixels] = {}
+        self.legend = legend
+        self._bands, self._left = bands, cache_mb * 1_000_000
+        self._cache: dict[tuple[str, Path], Pixels] = {}
         self._lock = Lock()
 
     def read(self, scene: Scene, window: Window) -> Pixels:
@@ -79,20 +97,28 @@ class SceneReader:
 
     def _read_inside(self, scene: Scene, window: Window) -> Pixels:
         size = scene.rows * scene.cols * (self._bands + 1)
+        key = scene.source.name, scene.image
         with self._lock:
-            if scene.image not in self._cache and size <= self._left:
-                self._cache[scene.image] = self._decode(scene, scene.window)
+            if key not in self._cache and size <= self._left:
+                self._cache[key] = self._decode(scene, scene.window)
                 self._left -= size
-        if scene.image in self._cache:
-            image, labels = self._cache[scene.image]
+        if key in self._cache:
+            image, labels = self._cache[key]
             block = window.within(scene.window)
             return image[block], labels[block]
         return self._decode(scene, window)
 
     def _decode(self, scene: Scene, window: Window) -> Pixels:
-        image = _read_bands(scene.image, window)
-        mask = None if scene.mask is None else _read_bands(scene.mask, window)
-        labels = decode_labels(scene.source, self._legend, image, mask)
+        source = scene.source
+        image = read_bands(scene.image, window)
+        if scene.shapes is not None:
+            labels = scene.shapes.burn(window)
+            if scene.extent is not None:
+                labels[scene.extent.burn(window) == 0] = IGNORE
+        else:
+            mask = None if scene.mask is None else read_bands(scene.mask, window, as_colors=source.kind == "colors")
+            labels = decode_labels(source, self.legend, image, mask)
+        labels = ignore_bright(labels, image, source.ignore_above)
         return np.ascontiguousarray(image[: self._bands].transpose(1, 2, 0)), labels
 
 
@@ -103,19 +129,44 @@ def find_scenes(job: TrainingJob, legend: ClassLegend, *, use: str) -> tuple[lis
         OptionError: the files of a source match nothing.
         InputError: no scene is left.
     """
+    _forget_files()
     root = Path(job.root)
     scenes: list[Scene] = []
     skipped: list[str] = []
     for source in (s for s in job.source if s.use == use):
-        for path in _match_files(root, source):
+        known_class(source, legend)
+        paths = _match_files(root, source)
+        for path in paths:
             try:
                 scenes.append(_open_scene(path, source, legend, len(job.normalisation.mean)))
             except InputError as error:
-                LOG.warning("skipped: %s", error)
                 skipped.append(str(error))
+        if source.kind == "coco":
+            skipped += _list_missing(paths, source)
+    _forget_files()
+    for text in skipped:
+        LOG.warning("skipped: %s", text)
     if not scenes and skipped:
         raise InputError(f"none of {len(skipped)} scenes to use for {use!r} can be read; first: {skipped[0]}")
     return scenes, skipped
+
+
+def _forget_files() -> None:
+    """A label file that serves many images is remembered for one search only: it is large, and may change."""
+    read_whole.cache_clear()
+    read_coco.cache_clear()
+
+
+def _list_missing(paths: Sequence[Path], source: Source) -> list[str]:
+    """Annotated images that are not there."""
+    folders: dict[Path, set[Path]] = {}
+    for path in paths:
+        folders.setdefault(_name_file(source.labels, path, source), set()).add(path.parent)
+    found = []
+    for labels, places in folders.items():
+        with suppress(InputError):  # each of its images was skipped for it
+            found += [f"{labels}: its image {name} is not there" for name in read_coco(labels).list_missing(places)]
+    return found
 
 
 def _match_files(root: Path, source: Source) -> Sequence[Path]:
@@ -135,27 +186,61 @@ def _match_files(root: Path, source: Source) -> Sequence[Path]:
 
 
 def _open_scene(path: Path, source: Source, legend: ClassLegend, bands: int) -> Scene:
-    mask = None if source.kind == "ndvi" else path.parent / source.labels.replace("{stem}", path.stem)
-    rows, cols, count, grid = _read_grid(path)
-    if count < max(bands, 4 if source.kind == "ndvi" else 0):
-        raise InputError(f"{path} has {count} bands", expected=f"{bands} bands, and a fourth for kind 'ndvi'")
-    if mask is not None:
-        mask_rows, mask_cols, _, mask_grid = _read_grid(mask)
-        if (mask_rows, mask_cols) != (rows, cols):
-            raise InputError(
-                f"labels {mask} are {mask_rows} x {mask_cols} pixels, their image is {rows} x {cols}",
-                expected="labels on the image's own pixels",
-            )
-        if grid is not None and mask_grid is not None and not _is_aligned(grid, mask_grid):
-            raise InputError(f"labels {mask} lie elsewhere than their image", expected="the same transform")
-    resolution = (source.ground_resolution_m, source.ground_resolution_m)
-    if not source.ground_resolution_m:
-        if grid is None:
-            raise InputError(f"{path} has no georeference", remedy=f"give ground_resolution_m to {source.name!r}")
-        resolution = grid.ground_resolution_m()
-        if not all(math.isfinite(r) and r > 0 for r in resolution):
-            raise InputError(f"the ground resolution of {path} cannot be told from its georeference")
-    return Scene(source, path, mask, rows, cols, resolution, known_class(source, legend))
+    image = describe_image(path)
+    if image.bands < max(bands, 4 if source.kind == "ndvi" else 0):
+        raise InputError(f"{path} has {image.bands} bands", expected=f"{bands} bands, and a fourth for kind 'ndvi'")
+    mask: Path | None = None
+    shapes: LabelShapes | None = None
+    extent: LabelShapes | None = None
+    if source.kind == "vector":
+        if image.grid is None:
+            raise InputError(f"{path} has no georeference", expected="a georeferenced image for vector labels")
+        border = _name_file(source.extent, path, source) if source.extent else None
+        labels = _name_file(source.labels, path, source)
+        shapes, extent = read_shapes(source, legend, image.grid, labels, border)
+    elif source.kind == "coco":
+        labels = _name_file(source.labels, path, source)
+        shapes = coco_shapes(source, legend, path, (image.rows, image.cols), labels)
+    elif source.kind != "ndvi":
+        mask = _name_file(source.labels, path, source)
+        _check_mask(mask, image, source)
+    resolution = _ground_resolution_m(path, image, source)
+    only = known_class(source, legend)
+    return Scene(source, path, mask, image.rows, image.cols, resolution, only, shapes, extent)
+
+
+def _name_file(template: str, image: Path, source: Source) -> Path:
+    stem = image.stem.replace(*source.rename) if source.rename[0] else image.stem
+    name = template.replace("{stem}", stem).replace("{folder}", image.parent.name)
+    return Path(os.path.normpath(image.parent / name))
+
+
+def _check_mask(path: Path, image: ImageInfo, source: Source) -> None:
+    mask = describe_image(path)
+    if (mask.rows, mask.cols) != (image.rows, image.cols):
+        raise InputError(
+            f"labels {path} are {mask.rows} x {mask.cols} pixels, their image is {image.rows} x {image.cols}",
+            expected="labels on the image's own pixels",
+        )
+    if image.grid is not None and mask.grid is not None and not _is_aligned(image.grid, mask.grid):
+        raise InputError(f"labels {path} lie elsewhere than their image", expected="the same transform")
+    if source.kind == "colors" and mask.bands < 3:
+        raise InputError(
+            f"labels {path} have {mask.bands} band(s)",
+            expected="red, green and blue, or a palette",
+            remedy="for class ids use kind 'classes'",
+        )
+
+
+def _ground_resolution_m(path: Path, image: ImageInfo, source: Source) -> tuple[float, float]:
+    if source.ground_resolution_m:
+        return source.ground_resolution_m, source.ground_resolution_m
+    if image.grid is None:
+        raise InputError(f"{path} has no georeference", remedy=f"give ground_resolution_m to {source.name!r}")
+    resolution = image.grid.ground_resolution_m()
+    if not all(math.isfinite(r) and r > 0 for r in resolution):
+        raise InputError(f"the ground resolution of {path} cannot be told from its georeference")
+    return resolution
 
 
 def _is_aligned(grid: GeoGrid, other: GeoGrid) -> bool:
@@ -164,40 +249,3 @@ def _is_aligned(grid: GeoGrid, other: GeoGrid) -> bool:
     other_x, other_y = other.to_world(rows, cols)
     pixel = math.sqrt(abs(grid.transform.determinant))
     return bool(np.hypot(x - other_x, y - other_y).max() < 0.5 * pixel)
-
-
-def _read_grid(path: Path) -> tuple[int, int, int, GeoGrid | None]:
-    """Rows, columns, bands and, where there is one, the georeference."""
-    try:
-        with _open(path) as raster:
-            if raster.dtypes[0] != "uint8":
-                raise InputError(f"{path} is {raster.dtypes[0]}", expected="uint8")
-            grid = None
-            if raster.crs is not None:
-                grid = GeoGrid(raster.crs.to_wkt(), raster.transform, raster.height, raster.width)
-            return raster.height, raster.width, raster.count, grid
-    except (RasterioError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}", expected="a raster that GDAL opens") from error
-
-
-def _read_bands(path: Path, window: Window) -> NDArray[np.uint8]:
-    """All bands uint8 (B, H, W) of a window inside the raster; a palette becomes red, green, blue."""
-    try:
-        with _open(path) as raster:
-            bands: NDArray[np.uint8] = raster.read(
-                window=RasterWindow(window.col, window.row, window.cols, window.rows)
-            )
-            if raster.count == 1 and raster.colorinterp[0] == rasterio.enums.ColorInterp.palette:
-                table = np.zeros((256, 3), np.uint8)
-                for value, color in raster.colormap(1).items():
-                    table[value] = color[:3]
-                bands = np.ascontiguousarray(table[bands[0]].transpose(2, 0, 1))
-            return bands
-    except (RasterioError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}", expected="a raster that GDAL opens") from error
-
-
-def _open(path: Path) -> rasterio.DatasetReader:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)

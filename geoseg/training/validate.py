@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +14,9 @@ from torch import nn
 
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
-from geoseg.training.job import Normalisation, TrainingJob
-from geoseg.training.losses import FULL, IGNORE
+from geoseg.training.job import LossWeights, Normalisation, Precision, TrainingJob
+from geoseg.training.losses import FULL, IGNORE, segmentation_loss
+from geoseg.training.precision import autocast
 from geoseg.training.samples import resample
 from geoseg.training.scenes import Scene, SceneReader
 from geoseg.training.source import Source
@@ -29,10 +32,12 @@ class Score:
     Args:
         names: of the rows and columns of `counts`.
         counts: int64 (K, K), truth by prediction, at the job's ground resolution.
+        loss: the job's loss, a mean over known pixels; not a number where it was not measured.
     """
 
     names: tuple[str, ...]
     counts: NDArray[np.int64]
+    loss: float = math.nan
 
     @property
     def iou(self) -> dict[str, float]:
@@ -48,33 +53,74 @@ class Score:
 
 
 def validate(
-    network: nn.Module, job: TrainingJob, scenes: Sequence[Scene], reader: SceneReader, legend: ClassLegend
+    network: nn.Module,
+    job: TrainingJob,
+    scenes: Sequence[Scene],
+    reader: SceneReader,
+    legend: ClassLegend,
+    *,
+    class_weights: torch.Tensor | None = None,
 ) -> dict[str, Score]:
     """Scores of a network by source; a partly labelled source scores its class against everything else."""
     names = tuple(c.name for c in legend.classes)
-    counts: dict[str, NDArray[np.int64]] = {}
-    shown: dict[str, tuple[str, ...]] = {}
+    tallies: dict[str, _Tally] = {}
     for scene in scenes:
         image, truth = reader.read(scene, scene.window)
         factors = [r / job.ground_resolution_m for r in scene.resolution_m]
         shape = max(1, round(scene.rows * factors[0])), max(1, round(scene.cols * factors[1]))
         image, truth = resample(image, truth, shape)
-        classes = predict_classes(network, job.normalisation, image, precision=job.schedule.precision)
-        if scene.only == FULL:
-            shown[scene.source.name] = names
-        else:
-            shown[scene.source.name] = (f"not {names[scene.only]}", names[scene.only])
-            classes = (classes == scene.only).astype(np.uint8)
-        table = count_pairs(truth, classes, len(shown[scene.source.name]))
-        counts[scene.source.name] = counts.get(scene.source.name, np.zeros_like(table)) + table
-    return {name: Score(shown[name], table) for name, table in counts.items()}
+        shown = names if scene.only == FULL else (f"not {names[scene.only]}", names[scene.only])
+        tally = tallies.setdefault(scene.source.name, _Tally(shown))
+        for block, logits in _predict_cores(network, job.normalisation, image, precision=job.schedule.precision):
+            labels = torch.from_numpy(np.ascontiguousarray(truth[block])).to(logits.device)
+            only = torch.tensor([scene.only], device=logits.device)
+            loss = segmentation_loss(
+                logits[None], labels[None], only, class_weights=class_weights, **loss_terms(job.loss)
+            )
+            classes = logits.argmax(0).to(torch.uint8).cpu().numpy()
+            if scene.only != FULL:
+                classes = (classes == scene.only).astype(np.uint8)
+            tally.add(count_pairs(truth[block], classes, len(shown)), loss.item())
+    return {name: tally.score() for name, tally in tallies.items()}
+
+
+class _Tally:
+    """Pixel counts and losses of one source, as they come in."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names, self._loss = names, 0.0
+        self._counts = np.zeros((len(names), len(names)), np.int64)
+
+    def add(self, counts: NDArray[np.int64], loss: float) -> None:
+        self._counts += counts
+        self._loss += loss * int(counts.sum())
+
+    def score(self) -> Score:
+        known = int(self._counts.sum())
+        return Score(self._names, self._counts, self._loss / known if known else math.nan)
+
+
+def loss_terms(weights: LossWeights) -> dict[str, float]:
+    """The job's loss as arguments of `segmentation_loss`; class weights are for the caller to work out."""
+    terms = dataclasses.asdict(weights)
+    del terms["class_weights"]
+    return terms
 
 
 def weigh_scores(scores: Mapping[str, Score], sources: Sequence[Source]) -> float:
     """Mean of the sources' mean IoU, weighted by the sources' weights; 0 where there is nothing to weigh."""
-    weights = {s.name: s.weight for s in sources if s.name in scores}
+    return _weigh({name: score.mean_iou for name, score in scores.items()}, sources, empty=0.0)
+
+
+def weigh_losses(scores: Mapping[str, Score], sources: Sequence[Source]) -> float:
+    """Mean of the sources' losses, weighted as in `weigh_scores`; not a number where there is nothing to weigh."""
+    return _weigh({name: s.loss for name, s in scores.items() if not math.isnan(s.loss)}, sources, empty=math.nan)
+
+
+def _weigh(values: Mapping[str, float], sources: Sequence[Source], *, empty: float) -> float:
+    weights = {s.name: s.weight for s in sources if s.name in values}
     total = sum(weights.values())
-    return sum(scores[name].mean_iou * w for name, w in weights.items()) / total if total else 0.0
+    return sum(values[name] * w for name, w in weights.items()) / total if total else empty
 
 
 def count_pairs(truth: NDArray[np.uint8], classes: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
@@ -85,28 +131,34 @@ def count_pairs(truth: NDArray[np.uint8], classes: NDArray[np.uint8], size: int)
 
 
 def predict_classes(
-    network: nn.Module, normalisation: Normalisation, image: NDArray[np.uint8], *, precision: str = "float32"
+    network: nn.Module, normalisation: Normalisation, image: NDArray[np.uint8], *, precision: Precision = "float32"
 ) -> NDArray[np.uint8]:
     """Likeliest class uint8 (H, W) of an image uint8 (H, W, B) at the network's ground resolution."""
-    device = next(network.parameters()).device
     classes = np.empty(image.shape[:2], np.uint8)
+    for block, logits in _predict_cores(network, normalisation, image, precision=precision):
+        classes[block] = logits.argmax(0).to(torch.uint8).cpu().numpy()
+    return classes
+
+
+def _predict_cores(
+    network: nn.Module, normalisation: Normalisation, image: NDArray[np.uint8], *, precision: Precision
+) -> Iterator[tuple[tuple[slice, slice], torch.Tensor]]:
+    """Logits float32 (C, h, w) of one block of the image after the other, and where the block lies."""
+    device = next(network.parameters()).device
+    whole = Window(0, 0, *image.shape[:2])
     is_training = network.training
     network.eval()
-    with torch.inference_mode():
-        for core in _split_cores(*image.shape[:2]):
-            padded = core.pad(HALO_PX, HALO_PX)
-            rows, cols = (
-                _reflect_indices(np.arange(start, start + extent), size)
-                for start, extent, size in zip((padded.row, padded.col), padded.shape, image.shape[:2], strict=True)
-            )
-            x = normalise(torch.from_numpy(image[np.ix_(rows, cols)])[None].to(device), normalisation)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = network(x)[0, :, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
-            best = logits.float().argmax(0).to(torch.uint8).cpu().numpy()
-            block = core.intersect(Window(0, 0, *image.shape[:2]))
-            classes[block.within(Window(0, 0, *image.shape[:2]))] = best[: block.rows, : block.cols]
+    for core in _split_cores(*image.shape[:2]):
+        padded, block = core.pad(HALO_PX, HALO_PX), core.intersect(whole)
+        rows, cols = (
+            _reflect_indices(np.arange(start, start + extent), size)
+            for start, extent, size in zip((padded.row, padded.col), padded.shape, image.shape[:2], strict=True)
+        )
+        x = normalise(torch.from_numpy(image[np.ix_(rows, cols)])[None].to(device), normalisation)
+        with torch.inference_mode(), autocast(precision, device):
+            logits = network(x)[0, :, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
+        yield block.within(whole), logits[:, : block.rows, : block.cols].float()
     network.train(is_training)
-    return classes
 
 
 def normalise(images: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:

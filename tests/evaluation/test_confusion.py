@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn import metrics
+from torchmetrics import functional
 
 from geoseg.evaluation.confusion import ConfusionMatrix
 
@@ -45,3 +49,29 @@ def test_mean_leaves_out_classes_that_do_not_occur():
     matrix = ConfusionMatrix.count(truth, truth, 3)
     assert matrix.mean_iou == 1.0
     assert np.isnan(ConfusionMatrix.zero(3).mean_iou)
+
+
+@given(
+    hnp.arrays(np.int64, (6, 7), elements=st.integers(0, CLASSES - 1)),
+    hnp.arrays(np.int64, (6, 7), elements=st.integers(0, CLASSES - 1)),
+)
+@settings(max_examples=30, deadline=None)
+def test_scores_are_those_of_scikit_learn_and_torchmetrics(truth, predicted):
+    matrix = ConfusionMatrix.count(truth, predicted, CLASSES)
+    np.testing.assert_array_equal(
+        matrix.counts, metrics.confusion_matrix(truth.ravel(), predicted.ravel(), labels=range(CLASSES))
+    )
+    scores = metrics.precision_recall_fscore_support(
+        truth.ravel(), predicted.ravel(), labels=range(CLASSES), zero_division=np.nan
+    )
+    np.testing.assert_allclose(np.nan_to_num(matrix.precision), np.nan_to_num(scores[0]))
+    np.testing.assert_allclose(np.nan_to_num(matrix.recall), np.nan_to_num(scores[1]))
+    np.testing.assert_allclose(np.nan_to_num(matrix.f1), np.nan_to_num(scores[2]))
+    assert matrix.accuracy == pytest.approx(metrics.accuracy_score(truth.ravel(), predicted.ravel()))
+    iou = functional.jaccard_index(
+        torch.from_numpy(predicted), torch.from_numpy(truth), task="multiclass", num_classes=CLASSES, average="none"
+    )
+    np.testing.assert_allclose(np.nan_to_num(matrix.iou), iou, rtol=1e-6)
+    for c in range(CLASSES):
+        of_class = functional.accuracy(torch.from_numpy(predicted == c), torch.from_numpy(truth == c), task="binary")
+        assert matrix.class_accuracy[c] == pytest.approx(of_class.item())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import save_file
 
 from geoseg.legend import LAND_COVER
@@ -30,16 +31,22 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What training leaves behind, untrained but with statistics of batch normalisation that matter."""
-    folder = tmp_path_factory.mktemp("best")
+    return write_checkpoint(tmp_path_factory.mktemp("best"), SPEC)
+
+
+def write_checkpoint(folder: Path, spec: NetworkSpec) -> Path:
     torch.manual_seed(3)
-    network = build_network(SPEC).train()
+    network = build_network(spec).train()
     with torch.no_grad():
         for _ in range(3):
             network(torch.randn(4, 3, 64, 64) + 0.3)
-        network.segmentation_head[0].weight.mul_(8)
+        inner = network.network if spec.refiner_width else network
+        inner.segmentation_head[0].weight.mul_(8)
+        if spec.refiner_width:
+            network.refiner.head.weight.normal_(0, 0.5)
     save_file(network.state_dict(), folder / "weights.safetensors")
     described = {
-        "network": dataclasses.asdict(SPEC),
+        "network": dataclasses.asdict(spec),
         "normalisation": {"mean": [120.0, 110.5, 100.0], "std": [50.0, 60.0, 70.0]},
         "legend": dataclasses.asdict(LAND_COVER),
         "ground_resolution_m": 0.4,
@@ -66,6 +73,32 @@ def package(checkpoint: Path, scenery: NDArray[np.uint8], tmp_path_factory: pyte
         licences={"scenes": "CC0-1.0"},
         patch_px=PATCH_PX,
     )
+
+
+@pytest.fixture(scope="session")
+def refined(scenery: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A finished package whose network a refiner follows, with a picture; not to be changed."""
+    folder = tmp_path_factory.mktemp("refined")
+    picture = folder / "failure-1.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    return make_package(
+        write_checkpoint(folder, dataclasses.replace(SPEC, refiner_width=4)),
+        folder / "library" / "refined-1",
+        name="refined-1",
+        version="1",
+        images=[scenery],
+        summary="A model for tests.",
+        licences={"scenes": "CC0-1.0"},
+        patch_px=PATCH_PX,
+        pictures={picture: "A shadow taken for a road."},
+    )
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of unpacked packages, a test's own."""
+    monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

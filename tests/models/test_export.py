@@ -83,14 +83,16 @@ def test_a_graph_that_reads_other_files_is_refused(copy_package: CopyPackage, tm
 
 def test_a_graph_that_does_not_fit_the_description_is_refused(copy_package: CopyPackage) -> None:
     copy = copy_package()
+    (copy.path / "kept.onnx").write_bytes(copy.graph.read_bytes())
     copy.graph.write_bytes(b"no graph")
     with pytest.raises(ModelError, match=r"model\.onnx"):
         open_session(copy)
     value = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
     answer = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Relu", ["images"], ["probabilities"])], "g", [value], [answer]
-    )
+    model = onnx.load(copy.path / "kept.onnx", load_external_data=False)
+    nodes = [onnx.helper.make_node("Relu", ["images"], ["probabilities"])]
+    # The weights stay in the graph, unused by its operators: only input and output are wrong.
+    graph = onnx.helper.make_graph(nodes, "g", [value], [answer], model.graph.initializer)
     opset = [onnx.helper.make_opsetid("", 20)]
     copy.graph.write_bytes(onnx.helper.make_model(graph, ir_version=10, opset_imports=opset).SerializeToString())
     with pytest.raises(ModelError, match="tensor\\(uint8\\)"):

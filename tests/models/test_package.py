@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from geoseg.errors import ModelError
 from geoseg.models import package as package_module
 from geoseg.models.manifest import format_manifest, parse_manifest
-from geoseg.models.package import ModelPackage, list_packages, load_package
+from geoseg.models.package import ModelPackage, list_packages, load_package, write_package
+from geoseg.models.weights import read_weights_header
 
 CopyPackage = Callable[[], ModelPackage]
 
@@ -35,7 +38,7 @@ def test_the_fingerprint_knows_the_content_not_the_place(copy_package: CopyPacka
     copy = copy_package()
     assert copy.path != package.path
     assert copy.fingerprint == package.fingerprint
-    other = parse_manifest(format_manifest(package).replace("0.4", "0.5").encode(), package.path)
+    other = parse_manifest(format_manifest(package).replace(": 0.4,", ": 0.5,").encode(), package.path)
     assert other.fingerprint != package.fingerprint
 
 
@@ -108,39 +111,117 @@ def table(package: ModelPackage) -> dict[str, Any]:
     return json.loads(format_manifest(package))
 
 
-WRONG = {
-    "format": ["geoseg-model/2", None],
-    "name": ["", "../up", "A", 3, "x" * 65],
+OWN = {
+    "format": ["geoseg-model/3", None],
     "version": ["", 1, "a\nb", "x" * 201],
     "network": [[], "Unet"],
     "bands": [[], ["red"], "rgb", [1, 2, 3], ["a"] * 65],
-    "mean": [[1, 2], [1, 2, "3"], [1, 2, True], [1, 2, 1e40], None],
-    "std": [[1, 1, 0], [1, 1, -1]],
+    "normalisation": [{}, [], *({"mean": m, "std": [1, 1, 1]} for m in ([1, 2], [1, 2, "3"], [1, 2, True], None))],
     "legend": [{}, [], {"nodata": 255, "classes": []}, {"nodata": 2, "classes": None}],
     "ground_resolution_m": [0, -1, "0.4", True],
-    "patch_px": [0, 33, -32, 128.0, 2**20, True],
+    "patch_px": [0, 33, -32, 128.0, 4096, True],
     "halo_px": [64, 1, -32],
     "seam_error": [-0.1, 1.1, "0"],
     "workspace_bytes_per_px": [0, None],
     "metrics": [[], None],
     "provenance": [3],
-    "files": [{}, {"../../etc/passwd": {}}, {"model.onnx": {}}, []],
     "surprise": [1],
+}
+WRONG = {
+    "id": ["", "../up", "A", "a", 3, "x" * 65, "other-name"],
+    "type": ["Collection"],
+    "stac_version": ["1.0.0"],
+    "stac_extensions": [[]],
+    "geometry": [{}],
+    "assets": [{}, {"../../etc/passwd": {}}, {"model.onnx": {}}, []],
+    "links": [None, {}],
+    "properties": [[], {}],
 }
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in WRONG.items() for v in values])
-def test_wrong_fields_are_refused(table: dict[str, Any], key: str, value: object) -> None:
+def test_wrong_parts_of_the_item_are_refused(table: dict[str, Any], key: str, value: object) -> None:
     with pytest.raises(ModelError) as caught:
         parse_manifest(json.dumps(table | {key: value}).encode(), Path("package"))
     assert caught.value.expected
-    assert key in caught.value.found or key == "bands" or "legend" in caught.value.found
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in OWN.items() for v in values])
+def test_wrong_fields_are_refused(table: dict[str, Any], key: str, value: object) -> None:
+    properties = table["properties"] | {f"geoseg:{key}": value}
+    with pytest.raises(ModelError) as caught:
+        parse_manifest(json.dumps(table | {"properties": properties}).encode(), Path("package"))
+    assert caught.value.expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mlm:name": "other"},
+        {"mlm:surprise": 1},
+        {"mlm:tasks": ["regression"]},
+        {"gsd": 0.5},
+        {"bands": []},
+        {"mlm:memory_size": True},
+    ],
+)
+def test_what_follows_from_the_fields_cannot_say_otherwise(table: dict[str, Any], changes: dict[str, Any]) -> None:
+    properties = table["properties"] | changes
+    with pytest.raises(ModelError, match=f"/properties/{next(iter(changes))}.* does not fit"):
+        parse_manifest(json.dumps(table | {"properties": properties}).encode(), Path("package"))
+
+
+def test_a_catalogue_may_add_what_is_its_own(table: dict[str, Any], package: ModelPackage) -> None:
+    properties = table["properties"] | {"title": "A model", "created": "2026-01-01T00:00:00Z"}
+    added = table | {
+        "properties": properties,
+        "collection": "models",
+        "links": [{"rel": "collection", "href": "../collection.json"}],
+    }
+    assert parse_manifest(json.dumps(added).encode(), package.path) == package
 
 
 def test_every_field_is_needed(table: dict[str, Any]) -> None:
     for key in table:
-        with pytest.raises(ModelError, match="no field"):
+        with pytest.raises(ModelError):
             parse_manifest(json.dumps({k: v for k, v in table.items() if k != key}).encode(), Path("package"))
+    for key in table["properties"]:
+        properties = {k: v for k, v in table["properties"].items() if k != key}
+        with pytest.raises(ModelError, match=key.removeprefix("geoseg:")):
+            parse_manifest(json.dumps(table | {"properties": properties}).encode(), Path("package"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"file:size": 1}, {"file:checksum": "1220" + "0" * 63}, {"file:checksum": "0" * 68}]
+)
+def test_checksums_are_multihashes_of_the_file(
+    copy_package: CopyPackage, table: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    copy = copy_package()
+    asset = table["assets"]["model.onnx"]
+    assert asset["file:checksum"] == "1220" + hashlib.sha256(copy.graph.read_bytes()).hexdigest()
+    (copy.path / "model.json").write_text(
+        json.dumps(table | {"assets": table["assets"] | {"model.onnx": asset | changes}})
+    )
+    with pytest.raises(ModelError):
+        load_package(copy.path)
+
+
+def test_the_older_form_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="geoseg-model/1") as caught:
+        parse_manifest(b'{"format": "geoseg-model/1", "name": "small"}', tmp_path)
+    assert "anew" in caught.value.remedy
+
+
+def test_weights_that_are_no_numbers_are_refused(copy_package: CopyPackage, package: ModelPackage) -> None:
+    copy = copy_package()
+    entry = next(iter(read_weights_header(copy.weights).values()))
+    data = bytearray(copy.weights.read_bytes())
+    size = {"F16": 2, "F32": 4}[entry.dtype]
+    data[entry.offset : entry.offset + size] = np.array(np.nan, {2: np.float16, 4: np.float32}[size]).tobytes()
+    copy.weights.write_bytes(data)
+    with pytest.raises(ModelError, match="not finite"):
+        write_package(copy, card="x")
 
 
 @pytest.mark.parametrize(

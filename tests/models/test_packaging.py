@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ModelError, OptionError
 from geoseg.legend import LAND_COVER
+from geoseg.models.finishing import PNG, finish_package
 from geoseg.models.manifest import ModelPackage
 from geoseg.models.networks import build_network, load_weights
 from geoseg.models.packaging import check_agreement, make_package
 from tests.models.conftest import PATCH_PX, SPEC
+from tests.models.test_package import CopyPackage
 
 
 def test_the_package_holds_what_was_measured(package: ModelPackage) -> None:
@@ -68,3 +70,27 @@ def test_images_below_a_patch_are_refused_first(checkpoint: Path, scenery: NDArr
         make_package(
             checkpoint, tmp_path / "out", name="x", version="1", images=[scenery], summary="", licences={}, patch_px=512
         )
+
+
+def test_seams_that_no_halo_hides_are_warned_of(
+    copy_package: CopyPackage,
+    scenery: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda folder, patch_px: 1000.0)
+    finished = finish_package(copy_package(), [scenery], summary="", seam_limit=0.0)
+    assert "no affordable halo hides the seams" in caplog.text
+    errors = finished.metrics["halo"]["seam_error_by_halo_px"]
+    assert finished.seam_error == min(errors["0"], errors["32"])
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.png", b"no picture"), ("a.gif", b"GIF89a"), ("A b.png", PNG), ("b.png", PNG * 2**18)]
+)
+def test_pictures_of_another_kind_are_refused(
+    copy_package: CopyPackage, scenery: NDArray[np.uint8], tmp_path: Path, name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelError, match="picture"):
+        finish_package(copy_package(), [scenery], summary="", pictures={tmp_path / name: "x"})

@@ -37,7 +37,7 @@ def make_job(tile_px: int, *, predicts: bool = True, patch_px: int = 1024, bands
     classes: Prediction | ClassRaster = ClassRaster(source, None, None)
     core_px = (tile_px, tile_px)
     if predicts:
-        classes, core_px = Prediction(source, "model", "0", "cpu", lattice, None), lattice.tile_px(tile_px)
+        classes, core_px = Prediction(source, "model", "0", True, "cpu", lattice, None), lattice.tile_px(tile_px)
     return Job(TilePlan(GRID, core_px), classes, LAND_COVER, (), TileStore(Path("work")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoseg.training.job import Augmentation, Network, Normalisation, Schedule, TrainingJob
+from geoseg.training.augment import Augmentation
+from geoseg.training.job import Network, Normalisation, Schedule, TrainingJob
 from geoseg.training.source import Source
 
-CALM = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
+CALM = Augmentation(*[0.0] * len(dataclasses.fields(Augmentation)))
 
 
 def write_raster(path: Path, bands: NDArray[np.uint8], *, gsd: float | None = 0.4, shift: float = 0.0) -> Path:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,21 +16,21 @@ import torch
 from torch import nn
 
 from geoseg.errors import ModelError, OptionError, OutputError
-from geoseg.models.networks import build_network, load_weights, read_weights
-from geoseg.training import fit
-from geoseg.training.checkpoint import read_description, write_folder
+from geoseg.models.networks import build_network, load_weights
+from geoseg.training import step as step_module
+from geoseg.training.checkpoint import read_description, restore_folder, write_folder
 from geoseg.training.fit import TrainingError, train
 from geoseg.training.job import Normalisation
-from geoseg.training.optimize import learning_rate_factor, update_average
-from geoseg.training.validate import Score, count_pairs, predict_classes
-from tests.training.scenery import write_scene
+from geoseg.training.step import Learner, StepResult
+from geoseg.training.validate import Score, count_pairs, predict_classes, weigh_losses
+from tests.training.scenery import make_source, write_scene
 
 JOB = """
 ground_resolution_m = 0.4
 crop_px = 32
 seed = 3
 [network]
-decoder_channels = [16, 16, 8, 8, 8]
+{network}
 [normalisation]
 mean = [127.5, 127.5, 127.5]
 std = [127.5, 127.5, 127.5]
@@ -38,7 +42,8 @@ encoder_rate = 2e-3
 decoder_rate = 5e-3
 average_decay = 0.8
 validate_steps = {validate}
-checkpoint_steps = {checkpoint}
+checkpoint_steps = 3
+{schedule}
 [[source]]
 name = "scenes"
 use = "train"
@@ -61,14 +66,49 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_job(folder: Path, name: str = "job", *, steps: int, validate: int = 100, held_out: str = "b") -> Path:
+def write_job(
+    folder: Path,
+    name: str = "job",
+    *,
+    steps: int,
+    validate: int = 100,
+    held_out: str = "b",
+    network: str = "decoder_channels = [16, 16, 8, 8, 8]",
+    schedule: str = "",
+) -> Path:
     path = folder / f"{name}.toml"
-    path.write_text(JOB.format(steps=steps, validate=validate, checkpoint=3, held_out=held_out))
+    text = JOB.format(steps=steps, validate=validate, held_out=held_out, network=network, schedule=schedule)
+    path.write_text(text)
     return path
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k != "minutes"} for row in csv.DictReader(file)]
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int | None]] = []
+        self.steps = 0
+
+    def start(self, stage: str, total: int | None) -> None:
+        self.stages.append((stage, total))
+
+    def advance(self, steps: int = 1) -> None:
+        self.steps += steps
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than learning here."""
+    monkeypatch.setattr("geoseg.training.run.write_report", lambda folder, *a, **k: folder / "report.html")
+
+
 def test_it_learns_and_leaves_all_that_a_package_needs(folder: Path) -> None:
-    result = train(write_job(folder, steps=30, validate=15), folder / "out", root=folder)
+    progress = Counter()
+    result = train(write_job(folder, steps=30, validate=15), folder / "out", root=folder, progress=progress)
+    assert (progress.steps, [s for s in progress.stages if s[1]]) == (30, [("training", 30)])
     assert result.steps == 30
     assert result.skipped == ()
     assert result.metrics["mean_iou"] > 0.5
@@ -80,6 +120,8 @@ def test_it_learns_and_leaves_all_that_a_package_needs(folder: Path) -> None:
         "bands": 3,
         "classes": 4,
         "decoder_channels": [16, 16, 8, 8, 8],
+        "encoder_depth": 5,
+        "refiner_width": 0,
     }
     assert described["normalisation"] == {"mean": [127.5] * 3, "std": [127.5] * 3}
     assert described["ground_resolution_m"] == 0.4
@@ -88,31 +130,116 @@ def test_it_learns_and_leaves_all_that_a_package_needs(folder: Path) -> None:
     assert [c["name"] for c in described["legend"]["classes"]] == ["background", "building", "road", "vegetation"]
     assert str(folder) not in json.dumps(described | {"command": ""})
     load_weights(build_network(result.spec), result.weights)
-    with (folder / "out" / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(folder / "out" / "log.csv")
     assert [int(r["step"]) for r in rows] == [15, 30]
     assert max(float(r["mean_iou"]) for r in rows) == pytest.approx(result.metrics["mean_iou"], abs=1e-4)
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert all(float(r["validation_loss"]) > 0 for r in rows)
+    steps = read_table(folder / "out" / "steps.csv")
+    assert [int(r["step"]) for r in steps] == list(range(1, 31))
+    assert all(float(r["gradient_norm"]) > 0 for r in steps)
+    assert float(steps[0]["rate"]) < max(float(r["rate"]) for r in steps) <= 5e-3
+    assert result.report.read_text().startswith("<!")
 
 
-def test_a_stopped_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = Learner.learn
+
+    def learn_until(learner: Learner, batch: object, **where: Any) -> StepResult:
+        if where["step"] == step:
+            raise KeyboardInterrupt
+        return learn(learner, batch, **where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "learn", learn_until)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_an_interrupted_run_ends_well_and_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = write_job(folder, steps=6)
     train(job, folder / "whole", root=folder)
-    learn_batch = fit._Run._learn_batch
-
-    def stop_at_four(run: fit._Run, *arguments: object) -> float:
-        if run.step == 4:
-            raise KeyboardInterrupt
-        return learn_batch(run, *arguments)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(fit._Run, "_learn_batch", stop_at_four)
+        stop_at(4, patch)
         assert train(job, folder / "parts", root=folder).steps == 4
     assert train(job, folder / "parts", root=folder).steps == 6
-    whole, parts = (read_weights(folder / run / "last" / "weights.safetensors") for run in ("whole", "parts"))
-    for name in whole:
-        torch.testing.assert_close(whole[name], parts[name], rtol=1e-4, atol=1e-5)
+    assert_same_run(folder / "whole", folder / "parts", tables=["steps.csv"], checkpoints=["last"])
+    assert [int(r["step"]) for r in read_table(folder / "parts" / "log.csv")] == [4, 6]
 
 
+def assert_same_run(whole: Path, parts: Path, *, tables: list[str], checkpoints: list[str]) -> None:
+    for table in tables:
+        assert read_table(whole / table) == read_table(parts / table)
+    for checkpoint in checkpoints:
+        files = {p.name for p in (whole / checkpoint).iterdir()}
+        assert files == {p.name for p in (parts / checkpoint).iterdir()}
+        for name in files - {"checkpoint.json"}:
+            assert (whole / checkpoint / name).read_bytes() == (parts / checkpoint / name).read_bytes(), name
+
+
+# The first life ends between two checkpoints and after a validation that the second one repeats, the second one
+# between the two renamings that replace a checkpoint.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from geoseg.training import history, run
+from geoseg.training.fit import train
+
+job, output, root, life = sys.argv[1:]
+record_step, replace = history.History.record_step, os.replace
+
+def record(self, step, **what):
+    record_step(self, step, **what)
+    if life == "first" and step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def rename(source, target):
+    if life == "second" and Path(source).name == "last.new":
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+history.History.record_step, os.replace = record, rename
+run.write_report = lambda folder, *a, **k: folder
+train(Path(job), Path(output), root=Path(root))
+"""
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_killed_run_leaves_what_it_would_have_left_to_the_byte(folder: Path) -> None:
+    # A network with dropout, so that random numbers matter.
+    network = 'architecture = "FPN"\ndecoder_channels = [32, 32]'
+    job = write_job(folder, steps=10, validate=4, network=network)
+    whole, parts = folder / "whole", folder / "parts"
+    train(job, whole, root=folder)
+    for life, status in (("first", -signal.SIGKILL), ("second", -signal.SIGKILL), ("third", 0)):
+        command = [sys.executable, "-c", KILLED, job, parts, folder, life]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == status, done.stderr
+    assert_same_run(whole, parts, tables=["steps.csv", "log.csv"], checkpoints=["last", "best"])
+    described = [read_description(run / "best") | {"command": ""} for run in (whole, parts)]
+    assert described[0] == described[1]
+    assert sorted(p.name for p in parts.iterdir()) == sorted(p.name for p in whole.iterdir())
+
+
+@pytest.mark.usefixtures("without_report")
+def test_training_ends_when_the_score_rises_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    means = iter([0.5, 0.4, 0.6, 0.6, 0.3, 0.9])
+    monkeypatch.setattr("geoseg.training.run.weigh_scores", lambda *_: next(means))
+    result = train(write_job(folder, steps=9, validate=1, schedule="patience = 2"), folder / "out", root=folder)
+    assert result.steps == 5
+    # Of two that score the same the later one is kept: its average is over more.
+    assert (result.metrics["step"], result.metrics["mean_iou"]) == (4, 0.6)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_network_that_is_not_local_is_warned_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for steps in (1, 2):
+        train(write_job(folder, steps=steps, network='architecture = "PSPNet"'), folder / "out", root=folder)
+    assert [
+        r.message.startswith("PSPNet with mobilenet_v2 is not local") for r in caplog.records if r.levelno > 20
+    ] == [True]
+
+
+@pytest.mark.usefixtures("without_report")
 def test_another_job_does_not_go_on_in_the_same_folder(folder: Path) -> None:
     train(write_job(folder, steps=1), folder / "out", root=folder)
     other = write_job(folder, "other", steps=1)
@@ -127,28 +254,20 @@ def test_a_held_out_scene_must_not_be_trained_on(folder: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "segmentation_loss", lambda *a, **k: torch.tensor(float("nan"), requires_grad=True))
-    with pytest.raises(TrainingError, match="loss is nan at step 0"):
+    monkeypatch.setattr(step_module, "segmentation_loss", lambda x, *a, **k: x.mean() * float("nan"))
+    with pytest.raises(
+        TrainingError, match=r"at step 0 the loss is nan.*gradient nan.*rate 0; .* from scenes\n"
+    ) as found:
         train(write_job(folder, steps=2), folder / "out", root=folder)
+    assert "lower the learning rates" in found.value.remedy
     assert not (folder / "out" / "best").exists()
 
 
-def test_the_rate_rises_falls_and_ends_at_zero() -> None:
-    rates = [learning_rate_factor(p, 0.1) for p in np.linspace(0, 1, 101)]
-    assert rates[0] == 0
-    assert max(rates) == pytest.approx(1)
-    assert int(np.argmax(rates)) == 10
-    assert rates[-1] == pytest.approx(0)
-    assert (np.diff(rates[10:]) <= 0).all()
-
-
-def test_the_average_of_a_constant_is_the_constant() -> None:
-    network, average = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    nn.init.constant_(network.weight, 5.0)
-    for step in range(400):
-        update_average(average, network, decay=0.95, step=step)
-    torch.testing.assert_close(average.weight, network.weight)
-    assert average.num_batches_tracked == network.num_batches_tracked
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The root has no slope at 0.
+    monkeypatch.setattr(step_module, "segmentation_loss", lambda x, *a, **k: (x * 0).sum().sqrt())
+    with pytest.raises(TrainingError, match=r"loss is 0, the norm of its gradient nan"):
+        train(write_job(folder, steps=2), folder / "out", root=folder)
 
 
 def test_scores_by_hand() -> None:
@@ -156,6 +275,14 @@ def test_scores_by_hand() -> None:
     score = Score(("no", "yes", "never"), count_pairs(truth, np.array([[0, 1, 1, 1, 1]], np.uint8), 3))
     assert score.iou == pytest.approx({"no": 1 / 2, "yes": 2 / 3})
     assert score.mean_iou == pytest.approx(7 / 12)
+
+
+def test_losses_weigh_as_scores_do() -> None:
+    counts = np.eye(2, dtype=np.int64)
+    scores = {"a": Score(("x", "y"), counts, 1.0), "b": Score(("x", "y"), counts, 4.0), "c": Score(("x", "y"), counts)}
+    sources = [make_source(name=name, weight=weight) for name, weight in (("a", 2.0), ("b", 1.0), ("c", 7.0))]
+    assert weigh_losses(scores, sources) == pytest.approx(2.0)
+    assert np.isnan(weigh_losses({}, sources))
 
 
 class Brightness(nn.Module):
@@ -174,6 +301,19 @@ def test_every_pixel_is_predicted_in_its_place(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
     classes = predict_classes(Brightness(), Normalisation((127.5,) * 3, (127.5,) * 3), image)
     assert np.array_equal(classes, (image.mean(axis=2) > 127.5).astype(np.uint8))
+
+
+def test_a_replacement_that_was_cut_off_is_finished(tmp_path: Path) -> None:
+    write_folder(tmp_path / "c", {}, {"n": 1})
+    (tmp_path / "c").rename(tmp_path / "c.old")
+    restore_folder(tmp_path / "c")
+    assert read_description(tmp_path / "c") == {"n": 1}
+    write_folder(tmp_path / "c.new", {}, {"n": 2})
+    restore_folder(tmp_path / "c")
+    assert read_description(tmp_path / "c") == {"n": 1}
+    (tmp_path / "c").rename(tmp_path / "c.old")
+    restore_folder(tmp_path / "c")
+    assert read_description(tmp_path / "c") == {"n": 2}
 
 
 def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 
 from geoseg.errors import InputError
 from geoseg.legend import LAND_COVER
-from geoseg.training.augment import change_colors, turn_crop, turned_side_px
-from geoseg.training.job import Augmentation, TrainingJob
+from geoseg.training.augment import Augmentation
+from geoseg.training.job import TrainingJob
 from geoseg.training.losses import FULL, IGNORE
 from geoseg.training.samples import Sampler, resample, window_around
 from geoseg.training.scenes import Scene, SceneReader, find_scenes
-from tests.training.scenery import make_job, make_source, write_raster, write_scene
+from tests.training.scenery import CALM, make_job, make_source, write_raster, write_scene
 
 COLORS = np.array([[60, 60, 60], [200, 40, 40], [220, 220, 40], [40, 200, 40]])
 
@@ -28,7 +29,7 @@ def make_sampler(job: TrainingJob, *, cache_mb: int = 10) -> Sampler:
 @pytest.mark.parametrize(("gsd", "scale"), [(0.4, (1, 1)), (0.1, (1, 1)), (0.6, (0.7, 1.5)), (0.13, (0.5, 2.0))])
 def test_labels_stay_on_their_pixels(tmp_path: Path, rotate: float, gsd: float, scale: tuple[float, float]) -> None:
     write_scene(tmp_path, "a", size=512, gsd=gsd)
-    job = make_job(tmp_path, make_source(scale=scale), augmentation=Augmentation(rotate, 0, 0, 0, 0, 0, 0, 0))
+    job = make_job(tmp_path, make_source(scale=scale), augmentation=replace(CALM, rotate=rotate))
     batch = make_sampler(job).draw_batch(0)
     assert batch.images.shape == (4, 32, 32, 3)
     assert batch.images.dtype == batch.labels.dtype == np.uint8
@@ -108,30 +109,25 @@ def test_shrinking_averages_areas() -> None:
     assert labels.shape == (6, 8)
 
 
-def test_all_eight_symmetries_occur_and_keep_labels() -> None:
-    labels = np.arange(16, dtype=np.uint8).reshape(4, 4)
-    image = np.repeat(labels[..., None], 3, axis=2)
-    rng = np.random.default_rng(0)
-    seen = set()
-    for _ in range(100):
-        turned, turned_labels = turn_crop(image, labels, rng, crop_px=4, is_free=False)
-        assert np.array_equal(turned[..., 0], turned_labels)
-        seen.add(turned_labels.tobytes())
-    assert len(seen) == 8
+def test_class_shares_are_of_labelled_ground(tmp_path: Path) -> None:
+    """A pixel of 0.8 m counts four times one of 0.4 m."""
+    coarse, fine = np.zeros((1, 32, 32), np.uint8), np.full((1, 64, 64), 2, np.uint8)
+    coarse[0, :8], coarse[0, 8:16] = 1, IGNORE
+    for stem, labels, gsd in (("a", coarse, 0.8), ("b", fine, 0.4)):
+        write_raster(tmp_path / f"{stem}.tif", np.zeros((3, *labels.shape[1:]), np.uint8), gsd=gsd)
+        write_raster(tmp_path / f"{stem}_classes.tif", labels, gsd=gsd)
+    part = make_source(name="part", only="road")
+    shares = make_sampler(make_job(tmp_path, make_source(), part)).frequencies()
+    assert set(shares) == {"scenes", "part"}
+    assert shares["scenes"] == pytest.approx({"background": 2 / 7, "building": 1 / 7, "road": 4 / 7}, rel=1e-3)
+    assert shares["part"] == pytest.approx({"not road": 3 / 7, "road": 4 / 7}, rel=1e-3)
 
 
-def test_turning_leaves_no_empty_corner() -> None:
-    side = turned_side_px(64)
-    image, labels = np.full((side, side, 3), 9, np.uint8), np.ones((side, side), np.uint8)
-    for seed in range(20):
-        turned, turned_labels = turn_crop(image, labels, np.random.default_rng(seed), crop_px=64, is_free=True)
-        assert (turned == 9).all()
-        assert (turned_labels == 1).all()
-
-
-def test_no_amount_is_no_change() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (8, 8, 4), np.uint8)
-    assert np.array_equal(change_colors(image, np.random.default_rng(1), Augmentation(0, 0, 0, 0, 0, 0, 0, 0)), image)
-    changed = change_colors(image, np.random.default_rng(1), Augmentation())
-    assert changed.shape == image.shape
-    assert not np.array_equal(changed, image)
+def test_sources_may_label_one_image_differently(tmp_path: Path) -> None:
+    write_scene(tmp_path, "a")
+    job = make_job(tmp_path, make_source(name="all"), make_source(name="roads", only="road"))
+    first, second = find_scenes(job, LAND_COVER, use="train")[0]
+    reader = SceneReader(LAND_COVER, bands=3, cache_mb=10)
+    full, part = reader.read(first, first.window)[1], reader.read(second, second.window)[1]
+    assert np.array_equal(full == 2, part == 1)
+    assert full.max() == 3

@@ -10,13 +10,15 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from distributed import Client
 from rasterio.features import rasterize
 
 from geoseg.errors import InputError, OptionError
-from geoseg.evaluation import pixels
+from geoseg.evaluation import comparison, sides
 from geoseg.evaluation.confusion import ConfusionMatrix
+from geoseg.evaluation.evaluate import evaluate
 from geoseg.evaluation.objects import ObjectScore
-from geoseg.evaluation.pixels import evaluate
+from geoseg.grid import GeoGrid, Window
 
 UTM = "EPSG:32633"
 GRID = Affine(0.5, 0, 390_000, 0, -0.5, 5_820_000)
@@ -42,10 +44,10 @@ def make_classes(seed, shape=(90, 130)):
     return np.kron(small, np.ones((5, 5))).astype(np.uint8)[: shape[0], : shape[1]]
 
 
-@pytest.fixture(params=[2048, 37])
+@pytest.fixture(params=[2048, 61])
 def window_px(request, monkeypatch):
     """One window, and many that do not divide the raster."""
-    monkeypatch.setattr(pixels, "WINDOW_PX", request.param)
+    monkeypatch.setattr(comparison, "WINDOW_PX", request.param)
 
 
 def expected_counts(truth, predicted):
@@ -68,7 +70,7 @@ def test_two_rasters_of_one_grid(tmp_path, crs):
     np.testing.assert_array_equal(result.pixels.counts, expected_counts(truth, predicted))
     assert result.classes == ("background", "building", "road", "vegetation")
     assert result.left_out_px == ((truth == 255) | (predicted == 255)).sum()
-    assert result.buildings is None
+    assert result.buildings.ranked is None
 
 
 @pytest.mark.usefixtures("window_px")
@@ -113,13 +115,13 @@ def test_two_layers(tmp_path):
     predicted = write_polygons(tmp_path / "a.gpkg", few[:4], np.array([1, 1, 1, 2]))
     truth = write_polygons(tmp_path / "b.gpkg", few, np.array([1, 1, 1, 2, 1]))
     result = evaluate(predicted, truth)
-    assert result.buildings == ObjectScore(3, 0, 1)
+    assert result.buildings.matched == ObjectScore(3, 0, 1)
     assert result.pixels.recall[1] == 0.75
     assert result.pixels.precision[1] == result.pixels.iou[2] == 1.0
     assert result.pixels.counts[1].sum() == 4 * 20 * 20
     same = evaluate(truth, truth)
     assert same.pixels.mean_iou == 1.0
-    assert same.buildings == ObjectScore(4, 0, 0)
+    assert same.buildings.matched == ObjectScore(4, 0, 0)
     text = result.format()
     assert "building" in text
     assert "3 found, 0 made up, 1 missed" in text
@@ -157,6 +159,99 @@ def test_classes_by_name(tmp_path):
     (tmp_path / "b.geojson").write_text(text.replace("vegetation", "glacier"))
     with pytest.raises(InputError, match="glacier"):
         evaluate(tmp_path / "b.geojson", tmp_path / "a.geojson")
+
+
+@pytest.mark.usefixtures("window_px")
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", "EPSG:3857"])
+def test_areas_are_honoured(tmp_path, crs):
+    truth, predicted = make_classes(0), make_classes(1)
+    sides = [write_raster(tmp_path / f"{n}.tif", c) for n, c in (("predicted", predicted), ("truth", truth))]
+    wanted = shapely.Polygon([(390_005.1, 5_819_990.2), (390_060.3, 5_819_993.4), (390_030.7, 5_819_958.6)])
+    unwanted = shapely.box(390_020.2, 5_819_970.3, 390_031.2, 5_819_981.4)
+    files = []
+    for name, polygon in (("aoi", wanted), ("ignore", unwanted)):
+        frame = geopandas.GeoDataFrame(geometry=[polygon], crs=UTM).to_crs(crs)
+        frame.to_file(tmp_path / f"{name}.gpkg")
+        files.append(tmp_path / f"{name}.gpkg")
+    result = evaluate(*sides, aoi=files[0], ignore=files[1])
+    masks = [rasterize([polygon], out_shape=truth.shape, transform=GRID) > 0 for polygon in (wanted, unwanted)]
+    truth[~masks[0] | masks[1]] = 255
+    np.testing.assert_array_equal(result.pixels.counts, expected_counts(truth, predicted))
+    assert result.left_out_px + result.pixels.pixels == masks[0].sum()
+
+
+def test_an_area_in_degrees(tmp_path):
+    truth = write_raster(tmp_path / "truth.tif", make_classes(0))
+    west, south, east, north = 390_010, 5_819_970, 390_040, 5_819_990
+    degrees = geopandas.GeoSeries([shapely.box(west, south, east, north)], crs=UTM).to_crs("EPSG:4326").total_bounds
+    judged = evaluate(truth, truth, aoi=",".join(map(str, degrees)))
+    assert judged.pixels.pixels + judged.left_out_px == pytest.approx(60 * 40, rel=0.1)
+    with pytest.raises(InputError, match="no pixel of the raster"):
+        evaluate(truth, truth, aoi="0,0,1,1")
+    with pytest.raises(InputError, match="no pixel of the raster"):
+        evaluate(truth, truth, ignore="0,0,1,1")
+    with pytest.raises(InputError, match="no pixel that both know"):
+        evaluate(truth, truth, ignore="13,52,14,53")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_area_needs_a_crs(tmp_path):
+    bare = write_raster(tmp_path / "bare.tif", make_classes(0), crs=None, transform=Affine.identity())
+    with pytest.raises(InputError, match="no CRS"):
+        evaluate(bare, bare, aoi="13,52,14,53")
+
+
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (3, 11)])
+def test_windows_change_no_pixel_of_another_crs(tmp_path, row, col):
+    rng = np.random.default_rng(0)
+    degrees = Affine(4e-6, 0, 13.38, 0, -4e-6, 52.5205)
+    noise = write_raster(tmp_path / "a.tif", rng.integers(0, 4, (700, 900)), crs="EPSG:4326", transform=degrees)
+    source = sides.RasterClasses.open(noise)
+    grid = GeoGrid(rasterio.CRS.from_string(UTM).to_wkt(), Affine(0.4, 0, 390_100, 0, -0.4, 5_820_000), 600, 700)
+    source = sides.RasterClasses(source.path, source.grid, grid)
+    whole = source.read(grid.window)
+    assert (whole != 255).mean() > 0.1
+    for part in (Window(row, col, 590, 300), Window(row + 100, col, 200, 689)):
+        np.testing.assert_array_equal(source.read(part), whole[part.within(grid.window)])
+
+
+@pytest.mark.parametrize("slack_px", [0, 2])
+def test_everything_is_told_as_json(tmp_path, slack_px):
+    sides = [write_raster(tmp_path / f"{i}.tif", make_classes(i)) for i in range(2)]
+    result = evaluate(*sides, slack_px=slack_px)
+    table = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert table["classes"]["road"]["iou"] == result.pixels.iou[2]
+    assert table["classes"]["road"]["boundary_iou"] == result.counts.boundary.iou[2]
+    assert table["mean"]["iou"] == pytest.approx(result.pixels.mean_iou)
+    assert table["confusion"]["counts"] == result.pixels.counts.tolist()
+    assert table["buildings"]["found"] == result.buildings.matched.found
+    assert table["buildings"]["polis_m"] == pytest.approx(result.buildings.polis)
+    assert table["buildings"]["average_precision"] is None
+    assert table["roads"]["quality"] == pytest.approx(result.roads.roads.quality)
+    assert (table["slack"] is None) == (slack_px == 0)
+    if slack_px:
+        assert table["slack"]["road"]["iou"] == result.counts.slack.iou[2]
+        assert table["slack"]["road"]["iou"] > table["classes"]["road"]["iou"]
+    assert ("with 2 px slack" in result.format()) == bool(slack_px)
+    assert "completeness" in result.format()
+
+
+@pytest.mark.cluster
+def test_the_workers_of_a_cluster_may_do_it(tmp_path, polygons, monkeypatch):
+    monkeypatch.setattr(comparison, "WINDOW_PX", 61)
+    layer, raster = write_polygons(tmp_path / "a.gpkg", *polygons), write_raster(tmp_path / "a.tif", make_classes(2))
+    here = evaluate(layer, raster)
+    with Client(n_workers=1, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"):
+        there = evaluate(layer, raster, workers=2)
+    assert there.to_dict() == here.to_dict()
+
+
+@pytest.mark.parametrize(
+    "option", [{"resolution_m": 0}, {"boundary_px": 0}, {"boundary_px": 65}, {"slack_px": -1}, {"workers": 0}]
+)
+def test_numbers_out_of_range(tmp_path, option):
+    with pytest.raises(OptionError):
+        evaluate(tmp_path / "a.tif", tmp_path / "b.tif", **option)
 
 
 def test_faults_are_named(tmp_path):
