@@ -259,6 +259,7 @@ class TestOutput:
             "workers": 3,
             "memory": "4GiB",
             "tile_px": 77,
+            "refine": True,
             "work_dir": Path("w"),
             "fresh": True,
             "overwrite": True,

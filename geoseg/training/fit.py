@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from geoseg.legend import LAND_COVER
+from geoseg.legend import ClassLegend
 from geoseg.models.networks import NetworkSpec
 from geoseg.progress import Progress
 from geoseg.training.checkpoint import WEIGHTS
@@ -83,7 +83,7 @@ def train(job_path: Path, output: Path, *, root: Path | None = None, progress: P
         torch.set_num_threads(job.schedule.threads)
     torch.manual_seed(job.seed)
     command = shlex.join(["geoseg", "train", str(job_path), "-o", str(output)])
-    run = TrainingRun(job, output, LAND_COVER, command=command, progress=progress)
+    run = TrainingRun(job, output, ClassLegend(job.legend), command=command, progress=progress)
     try:
         run.learn()
     except KeyboardInterrupt:

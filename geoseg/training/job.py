@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoseg.errors import OptionError
+from geoseg.legend import LAND_COVER, LegendClass
 from geoseg.settings import read_settings
 from geoseg.training.augment import Augmentation
 from geoseg.training.source import Source, list_faults
@@ -147,6 +148,7 @@ class TrainingJob:
         schedule: how long and how fast.
         source: the labelled images, at least one to train on.
         ground_resolution_m: of the network's input.
+        legend: the classes, with ids from 0 on; default: background, building, road, vegetation.
         crop_px: side of a training crop, a multiple of 32.
         root: folder that all other paths start from; relative to the working directory.
         seed: of every random choice.
@@ -161,6 +163,7 @@ class TrainingJob:
     schedule: Schedule
     source: tuple[Source, ...]
     ground_resolution_m: float
+    legend: tuple[LegendClass, ...] = LAND_COVER.classes
     crop_px: int = 256
     root: str = "."
     seed: int = 0
@@ -210,6 +213,8 @@ def _check_job(job: TrainingJob) -> None:
         (min(terms) < 0 or max(terms) <= 0, "the loss needs a term with a positive weight, and none below 0"),
         (loss.focal_gamma < 0, "focal_gamma must not be negative"),
         (any(w <= 0 for w in weights), "class_weights must be positive"),
+        ([c.id for c in job.legend] != list(range(len(job.legend))), "the ids of the legend must be 0, 1, 2, ..."),
+        (len({c.name for c in job.legend}) < max(2, len(job.legend)), "the legend needs two classes, each its name"),
         (all(s.use != "train" for s in job.source), "no source is used to train"),
         (len({s.name for s in job.source}) < len(job.source), "two sources have the same name"),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.legend import LAND_COVER, ClassLegend, LegendClass
+from geoseg.legend import ClassLegend, LegendClass
 from geoseg.page import Page
 from geoseg.training.charts import BLUE, GREY, ORANGE, Curve, draw_curves
 from geoseg.training.history import STEPS, VALIDATIONS, read_columns
@@ -30,11 +30,11 @@ def write_report(
     folder: Path,
     job: TrainingJob,
     *,
+    legend: ClassLegend,
     frequencies: Mapping[str, Mapping[str, float]],
     scores: Mapping[str, Score],
     tiles: Sequence[TileScore],
     skipped: Sequence[str],
-    legend: ClassLegend = LAND_COVER,
 ) -> Path:
     """Write `report.html` into the folder of a run, from the run's tables and what is known at its end.
 

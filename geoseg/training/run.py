@@ -139,6 +139,7 @@ class TrainingRun:
         return write_report(
             self.output,
             self.job,
+            legend=self.legend,
             frequencies=self.frequencies,
             scores=self._score(best),
             tiles=score_tiles(best, self.job, self.held_out, self.reader, self.legend),

@@ -105,6 +105,20 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geoseg.training.run.write_report", lambda folder, *a, **k: folder / "report.html")
 
 
+def test_a_job_may_have_classes_of_its_own(folder: Path) -> None:
+    legend = "".join(
+        f'[[legend]]\nid = {i}\nname = "{name}"\ncolor = [{60 * i}, 0, 0]\nkind = "area"\n'
+        for i, name in enumerate(("soil", "water", "rock", "snow", "ice"))
+    )
+    job = write_job(folder, steps=2)
+    job.write_text(job.read_text() + legend)
+    result = train(job, folder / "out", root=folder)
+    assert result.spec.classes == 5
+    assert [c["name"] for c in read_description(folder / "out/best")["legend"]["classes"]][3:] == ["snow", "ice"]
+    assert set(result.metrics["sources"]["held out"]["iou"]) <= {"soil", "water", "rock", "snow", "ice"}
+    assert "snow" in result.report.read_text()
+
+
 def test_it_learns_and_leaves_all_that_a_package_needs(folder: Path) -> None:
     progress = Counter()
     result = train(write_job(folder, steps=30, validate=15), folder / "out", root=folder, progress=progress)
@@ -327,3 +341,17 @@ def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:
         write_folder(tmp_path / "file" / "c", {}, {})
     with pytest.raises(ModelError, match="cannot be read"):
         read_description(tmp_path / "none")
+
+
+def test_a_trained_network_is_gone_on_from(folder: Path, without_report: None) -> None:
+    first = train(write_job(folder, "first", steps=30), folder / "first", root=folder)
+    start = f'decoder_channels = [16, 16, 8, 8, 8]\nstart = "{folder / "first/best"}"'
+    rates = "encoder_rate = 2e-3\ndecoder_rate = 5e-3"
+    job = write_job(folder, "second", steps=1, network=start)
+    job.write_text(job.read_text().replace(rates, "encoder_rate = 1e-9\ndecoder_rate = 1e-9"))
+    second = train(job, folder / "second", root=folder)
+    assert second.metrics["mean_iou"] == pytest.approx(first.metrics["mean_iou"], abs=0.05)
+    with pytest.raises(OptionError, match=r"network\.start"):
+        train(
+            write_job(folder, "third", steps=1, network=f'start = "{folder / "first/best"}"'), folder / "3", root=folder
+        )

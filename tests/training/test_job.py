@@ -69,6 +69,8 @@ def test_defaults_and_types(tmp_path: Path) -> None:
         ("steps = 3", "steps = 3\npatience = 2", "source to validate on"),
         ("steps = 3", 'steps = 3\nprecision = "half"', "'mixed'"),
         ("steps = 3", "steps = 3\nclip_norm = 0", "clip_norm"),
+        ("[network]", '[[legend]]\nid = 1\nname = "a"\ncolor = [1, 2, 3]\nkind = "area"\n[network]', "must be 0, 1, 2"),
+        ("[network]", '[[legend]]\nid = 0\nname = "a"\ncolor = [1, 2, 3]\nkind = "area"\n[network]', "two classes"),
         ("[network]", "[loss]\nfocal = -1\n[network]", "none below 0"),
         ("[network]", "[loss]\ncross_entropy = 0\ndice = 0\n[network]", "positive weight"),
         ("[network]", "[loss]\nfocal_gamma = -1\n[network]", "focal_gamma"),

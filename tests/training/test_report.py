@@ -172,7 +172,9 @@ def test_the_page_shows_it_all(tmp_path: Path, job: TrainingJob, scenes: list[Sc
     tiles = score_tiles(Nearest(), job, scenes, reader, LAND_COVER, keep=1, tile_px=50)
     shares = {"learnt from": {"background": 0.75, "road": 0.25}}
     skipped = ["x.tif has <1> band"]
-    path = write_report(tmp_path, job, frequencies=shares, scores=scores, tiles=tiles, skipped=skipped)
+    path = write_report(
+        tmp_path, job, legend=LAND_COVER, frequencies=shares, scores=scores, tiles=tiles, skipped=skipped
+    )
     assert path == tmp_path / "report.html"
     seen = Seen(path)
     text = "\n".join(seen.texts)
@@ -200,7 +202,7 @@ def test_the_page_shows_it_all(tmp_path: Path, job: TrainingJob, scenes: list[Sc
 
 def test_a_run_without_validation_has_a_report(tmp_path: Path, job: TrainingJob) -> None:
     History(tmp_path, step=0).close()
-    path = write_report(tmp_path, job, frequencies={}, scores={}, tiles=(), skipped=())
+    path = write_report(tmp_path, job, legend=LAND_COVER, frequencies={}, scores={}, tiles=(), skipped=())
     assert "over-fitting cannot be told" in path.read_text()
 
 
