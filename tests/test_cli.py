@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -31,7 +32,7 @@ class Ended(NamedTuple):
 
 
 Run = Callable[..., Ended]
-COMMANDS = ["segment", "polygonize", "train", "evaluate", "models", "demo", "info"]
+COMMANDS = ["segment", "polygonize", "train", "refine", "evaluate", "models", "demo", "info"]
 HEAVY = {"torch", "onnxruntime", "rasterio", "numpy", "geopandas", "dask", "numba", "pandas", "cv2"}
 
 
@@ -148,7 +149,7 @@ class TestExitCodes:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [*([c] for c in COMMANDS), ["models", "show"], []])
+    @pytest.mark.parametrize("command", [*([c] for c in COMMANDS), ["models", "show"], ["models", "import"], []])
     @pytest.mark.parametrize("option", ["--help", "-h"])
     def test_of_every_command(self, run: Run, command: list[str], option: str) -> None:
         ended = run(*command, option)
@@ -280,6 +281,29 @@ class TestOtherCommands:
         for word in ("landcover-rgb", "ground_resolution_m", "halo_px", "seam_error", "provenance"):
             assert word in ended.out
 
+    def test_models_travel(self, run: Run, tmp_path: Path) -> None:
+        assert run("models", "list").out == run("models").out
+        assert run("models", "export", "landcover-rgb", tmp_path / "m.zip").code == 0
+        sound = run("models", "verify", tmp_path / "m.zip")
+        assert sound.code == 0, sound.err
+        assert "wrong" not in sound.out
+        content = bytearray((tmp_path / "m.zip").read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / "bad.zip").write_bytes(content)
+        assert run("models", "verify", tmp_path / "bad.zip").code == 2
+
+    def test_models_import_and_its_faults(self, run: Run, tmp_path: Path) -> None:
+        assert run("models", "export", "landcover-rgb", tmp_path / "m.onnx", "--onnx").code == 0
+        given = ["models", "import", tmp_path / "m.onnx", tmp_path / "again", "--name", "again", "--resolution", 0.4]
+        ended = run(*given, "--class", "building:house:112233")
+        assert ended.code == 2
+        assert "KIND is background, building, network, area" in ended.err
+        classes = ["background:background:000000", "building:building:d64541", "road:network:f5d76e"]
+        listed = [word for text in [*classes, "vegetation:area:3f9954"] for word in ("--class", text)]
+        ended = run(*given, *listed, "--activation", "none", "--patch-px", 256)
+        assert ended.code == 0, ended.err
+        assert '"again"' in run("models", "show", tmp_path / "again").out
+
     def test_models_show_unknown(self, run: Run) -> None:
         ended = run("models", "show", "landcover-rbg")
         assert ended.code == 2
@@ -307,6 +331,13 @@ class TestOtherCommands:
         half[10:15] = 0
         scores = run("evaluate", class_raster(half, "half.tif"), classes).out
         assert re.search(r"^building +0\.5000 +1\.0000 +0\.5000", scores, re.MULTILINE)
+
+    def test_evaluate_for_programs_and_as_a_page(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        ended = run("evaluate", classes, classes, "--json", "--report", tmp_path / "page", "--slack-px", 1)
+        assert ended.code == 0, ended.err
+        table = json.loads(ended.out)
+        assert table["classes"]["road"]["iou"] == table["slack"]["road"]["iou"] == 1.0
+        assert "vegetation" in (tmp_path / "page/report.html").read_text()
 
     def test_evaluate_missing(self, run: Run, classes: Path, tmp_path: Path) -> None:
         ended = run("evaluate", tmp_path / "no.tif", classes)
