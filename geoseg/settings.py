@@ -25,7 +25,7 @@ def read_settings(kind: type[Settings], path: Path) -> Settings:
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise OptionError(f"the job {path} cannot be read: {error}", expected="a TOML file") from error
     settings: Settings = _build(kind, table, "")
     return settings
@@ -46,7 +46,7 @@ def _build(kind: Any, value: Any, at: str) -> Any:
             raise OptionError(f"{at} has {len(value)} values", expected=f"{len(arguments)} values")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         return tuple(_build(k, v, f"{at}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is not None and isinstance(value, dict) and issubclass(origin, Mapping):
+    if isinstance(origin, type) and isinstance(value, dict) and issubclass(origin, Mapping):
         return types.MappingProxyType({k: _build(arguments[1], v, f"{at}.{k}") for k, v in value.items()})
     if kind is float and type(value) in (int, float):
         return float(value)

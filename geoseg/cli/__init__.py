@@ -29,8 +29,8 @@ for command in (segment, polygonize, train, refine, evaluate, models, demo, info
 def main() -> None:
     """Run the command line; exits with 0 done, 1 a failure of the program, 2 a wrong input or call, 130 interrupted."""
     try:
-        cli.main(standalone_mode=False)
-        code = DONE
+        # Without standalone mode click returns what a command exits with instead of raising it.
+        code = cli.main(standalone_mode=False) or DONE
     except click.exceptions.Abort:
         code = INTERRUPTED
     except KeyboardInterrupt:

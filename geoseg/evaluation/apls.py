@@ -143,7 +143,8 @@ class _Streets:
         best[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
         web = csr_array((length[best], (a[best], b[best])), shape=(nodes + n, nodes + n))
         sources = np.split(nodes + np.arange(n), range(_SOURCES, n, _SOURCES))
-        return np.concatenate([dijkstra(web, directed=False, indices=s)[:, nodes:] for s in sources])
+        # Copied, since a view would keep the paths to all nodes of all parts.
+        return np.concatenate([dijkstra(web, directed=False, indices=s)[:, nodes:].copy() for s in sources])
 
 
 def _compare(own: _Streets, other: _Streets, max_nodes: int, rng: np.random.Generator) -> tuple[float, int, int]:

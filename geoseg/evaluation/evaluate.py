@@ -64,7 +64,8 @@ def evaluate(
     Raises:
         InputError: a side or an area cannot be read, holds unknown classes, or has no CRS where one is needed; or
             there is no pixel that both sides know.
-        OptionError: the legend has no class of that name, or a number is out of range.
+        OptionError: the legend has no class of that name, lines are to be compared as another class than roads, or a
+            number is out of range.
     """
     _check_numbers(resolution_m, road_buffer_m, boundary_px, slack_px, workers)
     only_id = _find_class(only_class, legend)
@@ -85,6 +86,8 @@ def evaluate(
     building_ids, road_ids = (
         [c.id for c in legend.classes if c.kind == kind and only_id in (None, c.id)] for kind in ("building", "network")
     )
+    if not names and not road_ids:
+        raise OptionError(f"{predicted} and {truth}: lines can be compared as roads only", expected="a class of roads")
     counts, buildings, roads = PixelCounts.zero(0, comparison.block), None, None
     if names:
         counts = count_pixels(comparison, boundary_px=boundary_px, slack_px=slack_px, workers=workers)

@@ -69,8 +69,8 @@ class EvaluationResult:
             lines += [
                 f"buildings at IoU 0.5: precision {_show(m.precision)}, recall {_show(m.recall)}, F1 {_show(m.f1)} "
                 f"({m.found:,} found, {m.made_up:,} made up, {m.missed:,} missed)",
-                f"buildings: average precision {_show(b.average_precision)}, PoLiS {b.polis:.2f} {self._unit}, corners "
-                f"{b.predicted.mean_corners:.1f} (true {b.truth.mean_corners:.1f}), right angles "
+                f"buildings: average precision {_show(b.average_precision)}, PoLiS {_show(b.polis, 2)} {self._unit}, "
+                f"corners {_show(b.predicted.mean_corners, 1)} (true {_show(b.truth.mean_corners, 1)}), right angles "
                 f"{_show(b.predicted.right_share)} (true {_show(b.truth.right_share)})",
             ]
         if self.roads:
@@ -80,6 +80,8 @@ class EvaluationResult:
                 f"{_show(r.quality)} ({r.predicted_m:,.0f} m predicted, {r.truth_m:,.0f} m true), "
                 f"APLS {_show(self.roads.routes.apls)}"
             )
+        elif not self.classes:
+            lines.append("no roads on either side")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, object]:
@@ -169,11 +171,12 @@ def _tell_roads(score: RoadComparison) -> dict[str, object]:
         "apls": routes.apls,
         "apls_truth_onto_predicted": routes.truth_onto_predicted,
         "apls_predicted_onto_truth": routes.predicted_onto_truth,
+        "apls_is_sampled": routes.is_sampled,
     }
 
 
-def _show(score: float) -> str:
-    return f"{score:.4f}" if math.isfinite(score) else "-"
+def _show(score: float, digits: int = 4) -> str:
+    return f"{score:.{digits}f}" if math.isfinite(score) else "-"
 
 
 def _clean(value: object) -> object:

@@ -104,6 +104,8 @@ class RasterClasses:
                     height=self.onto.rows,
                     width=self.onto.cols,
                     resampling=Resampling.nearest,
+                    # What the file itself calls nodata is not asked on its own grid either.
+                    src_nodata=NODATA,
                     nodata=NODATA,
                 ) as warped:
                     return _read_blocks(warped, window, self.onto.window)

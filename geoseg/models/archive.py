@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -52,11 +53,12 @@ def unpack_archive(path: Path) -> Path:
     """
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        folder = find_cache() / digest
-        if not folder.is_dir():
-            _unpack_into(path, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            folder = find_cache() / hashlib.file_digest(file, "sha256").hexdigest()
+            if not folder.is_dir():
+                # From the file that was hashed: the path may name another by now.
+                _unpack_into(path, file, folder)
+    # Besides its own, zipfile lets through what decoding a name or seeking beyond the file raises.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
         raise _fault(path, f"no zip that can be read ({error})"[:200]) from error
     except OSError as error:
         raise OutputError(
@@ -73,8 +75,8 @@ def find_cache() -> Path:
     return (Path(named) if named else user_cache_path("geoseg", appauthor=False)) / "models"
 
 
-def _unpack_into(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
+def _unpack_into(path: Path, file: BinaryIO, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         names = [e.filename for e in entries]
         if len(entries) > MAX_ENTRIES or len(set(names)) != len(names):
@@ -105,6 +107,8 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or entry.is_dir():
         raise _fault(path, f"{name!r}, which is no plain file but a link or a device")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _fault(path, f"{name!r}, compressed by method {entry.compress_type}, neither stored nor deflated")
     if entry.file_size > limit_file(name):
         raise _fault(path, f"{name!r} of {entry.file_size} bytes, above {limit_file(name)}")
     if entry.file_size > SMALL_BYTES + MAX_RATIO * entry.compress_size:

@@ -17,7 +17,7 @@ from geoseg.models.card import write_card
 from geoseg.models.engine import PatchGeometry
 from geoseg.models.fields import matching
 from geoseg.models.halo import SEAM_LIMIT, HaloMeasurement, Predict, measure_halo
-from geoseg.models.manifest import MAX_PICTURE_BYTES, PICTURE, ModelPackage
+from geoseg.models.manifest import MANIFEST, MAX_PICTURE_BYTES, PICTURE, ModelPackage
 from geoseg.models.mosaic import extend_predict
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import write_package
@@ -32,8 +32,14 @@ def draft_folder(output: Path) -> Iterator[Path]:
     """An empty folder beside `output`, which becomes `output`, or vanishes if an exception was raised.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or `output` holds something else than a package.
     """
+    if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
+        raise OutputError(
+            f"{output} is there and is no model package",
+            expected="a new folder, an empty one, or a package to be replaced",
+            remedy="name another folder",
+        )
     draft = output.with_name(f".{output.name}.new")
     try:
         shutil.rmtree(draft, ignore_errors=True)

@@ -202,10 +202,13 @@ def parse_manifest(text: bytes, path: Path) -> ModelPackage:
     if 2 * package.halo_px >= package.patch_px:
         raise fields.fault("halo_px", package.halo_px, f"below half of patch_px, {package.patch_px}")
     try:
-        wanted = json.loads(format_manifest(package))
+        wanted = json.loads(format_manifest(package).encode())
         difference = find_difference({**wanted, "links": item.get("links")}, item, OWN_PREFIXES)
     except RecursionError as error:
         raise ModelError(f"{where}: too many tables in each other", expected="a description", remedy=REMEDY) from error
+    except ValueError as error:
+        # 1e999 is read as infinite, and half a surrogate pair as text.
+        raise ModelError(f"{where}: {error}"[:300], expected="finite numbers and Unicode", remedy=REMEDY) from error
     if difference:
         raise ModelError(f"{where}: {difference} does not fit", expected=f"what follows from {PREFIX}*", remedy=REMEDY)
     if not isinstance(item.get("links"), list):

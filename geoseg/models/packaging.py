@@ -143,7 +143,8 @@ def check_agreement(package: ModelPackage, network: nn.Module, image: NDArray[np
         float((found.argmax(1) == stored.argmax(1)).mean()),
         float((found.argmax(1) == unrounded.argmax(1)).mean()),
     )
-    if agreement.max_difference > MAX_DIFFERENCE or agreement.same_class < MIN_SAME_CLASS:
+    # A difference that is not a number compares as neither larger nor smaller.
+    if not (agreement.max_difference <= MAX_DIFFERENCE and agreement.same_class >= MIN_SAME_CLASS):
         raise ModelError(
             f"{package.name}: {agreement}",
             expected=f"probabilities within {MAX_DIFFERENCE} and one class on {MIN_SAME_CLASS:.2%} of the pixels",

@@ -35,8 +35,8 @@ class RefinedNetwork(nn.Module):
 class Refiner(nn.Module):
     """The generator of adversarial refinement: image and class probabilities -> logits of refined probabilities.
 
-    It works at half and a quarter of the resolution and adds what it finds to the logarithm of the probabilities, so
-    that it begins as the identity. All layers are local: no pooling over the image, batch normalisation only.
+    It works at full, half and a quarter of the resolution and adds what it finds to the logarithm of the probabilities,
+    so that it begins as the identity. All layers are local: no pooling over the image, batch normalisation only.
 
     Source: Isola et al. 2017, Image-to-Image Translation with Conditional Adversarial Networks, section 3.2.1, with
     residual blocks after Johnson et al. 2016; Zorzi et al. 2020, Machine-learned Regularization and Polygonization

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoseg.training.discriminator import Discriminator
+from geoseg.training.job import Precision
 from geoseg.training.losses import FULL, IGNORE, class_log_odds
+from geoseg.training.precision import autocast
 from geoseg.training.refine_job import DiscriminatorSettings, GanKind
 
 BETAS = (0.5, 0.999)
@@ -104,14 +106,14 @@ class Adversary:
         discriminator: on its device already.
         settings: of its learning.
         kind: of the loss.
-        precision: "bfloat16" for mixed precision.
+        precision: see `geoseg.training.job.Schedule`.
     """
 
     def __init__(
-        self, discriminator: Discriminator, settings: DiscriminatorSettings, *, kind: GanKind, precision: str
+        self, discriminator: Discriminator, settings: DiscriminatorSettings, *, kind: GanKind, precision: Precision
     ) -> None:
         self.discriminator, self._settings, self._kind = discriminator, settings, kind
-        self._is_mixed = precision == "bfloat16"
+        self._precision: Precision = precision
         self.optimizer = torch.optim.Adam(
             [{"params": list(discriminator.parameters()), "full_rate": settings.rate}], lr=settings.rate, betas=BETAS
         )
@@ -155,7 +157,7 @@ class Adversary:
         return judgement_loss(judgements, self.discriminator.share_known(known), is_true=True, kind=self._kind)
 
     def _judge(self, images: Tensor, masks: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._is_mixed):
+        with autocast(self._precision, images.device):
             judgements: Tensor = self.discriminator(images, masks)
         return judgements.float()
 

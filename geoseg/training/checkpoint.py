@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -45,7 +46,8 @@ def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], desc
             os.replace(folder, stale)
         os.replace(fresh, folder)
         shutil.rmtree(stale, ignore_errors=True)
-    except OSError as error:
+    # The library reports a full disk as an error of its own.
+    except (OSError, SafetensorError) as error:
         raise OutputError(f"the checkpoint {folder} cannot be written: {error}") from error
 
 

@@ -20,13 +20,14 @@ from geoseg.models.refiner import RefinedNetwork
 from geoseg.training.adversarial import BETAS, Adversary, absolute_loss
 from geoseg.training.balance import StepReport
 from geoseg.training.base import Base
-from geoseg.training.checkpoint import WEIGHTS, read_description, write_folder
+from geoseg.training.checkpoint import WEIGHTS, list_moments, read_description, restore_moments, write_folder
 from geoseg.training.discriminator import Discriminator
 from geoseg.training.losses import FULL, IGNORE, segmentation_loss
 from geoseg.training.optimize import learning_rate_factor, set_learning_rates, update_average
+from geoseg.training.precision import autocast
 from geoseg.training.refine_job import RefineJob
 from geoseg.training.samples import Batch
-from geoseg.training.step import TrainingError
+from geoseg.training.step import TrainingError, seed_step
 from geoseg.training.validate import normalise
 
 
@@ -66,6 +67,7 @@ class Game:
             TrainingError: a loss or a gradient is no longer finite.
         """
         job, schedule = self._job, self._job.schedule
+        seed_step(job.seed, step)
         factor = learning_rate_factor(step / schedule.steps, schedule.warmup)
         set_learning_rates(self.optimizer, factor)
         if self.adversary:
@@ -74,7 +76,7 @@ class Game:
         learner.train()
         images = normalise(torch.from_numpy(batch.images).to(self._device), self._normalisation)
         labels, only = torch.from_numpy(batch.labels).to(self._device), torch.from_numpy(batch.only).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+        with autocast(schedule.precision, self._device):
             with torch.set_grad_enabled(job.train_base):
                 probabilities = torch.softmax(self.model.network(images), dim=1)
             logits: Tensor = self.model.refiner(images, probabilities)
@@ -122,7 +124,7 @@ class Game:
             OutputError: the folder cannot be written.
         """
         tensors = {name: module.state_dict() for name, module in self._modules().items()}
-        tensors |= {name: _list_moments(optimizer) for name, optimizer in self._optimizers().items()}
+        tensors |= {name: list_moments(optimizer) for name, optimizer in self._optimizers().items()}
         write_folder(folder, tensors, description)
 
     def read(self, folder: Path) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class Game:
         for name, module in self._modules().items():
             load_weights(module, folder / name)
         for name, optimizer in self._optimizers().items():
-            _restore_moments(optimizer, read_weights(folder / name))
+            restore_moments(optimizer, read_weights(folder / name))
         return read_description(folder)
 
     def _modules(self) -> dict[str, nn.Module]:
@@ -156,23 +158,6 @@ def _measure_shares(labels: Tensor, refined: Tensor) -> tuple[NDArray[np.float32
     true = torch.bincount(labels[known].long(), minlength=classes) / count
     chances = (refined * known.unsqueeze(1)).sum((0, 2, 3)) / count
     return true.cpu().numpy(), chances.cpu().numpy()
-
-
-def _list_moments(optimizer: Optimizer) -> dict[str, Tensor]:
-    states: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
-
-
-def _restore_moments(optimizer: Optimizer, moments: Mapping[str, Tensor]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        index, name = key.split(".", 1)
-        # In the memory order of its parameter, or the same numbers would be summed in another order.
-        is_moment = value.shape == parameters[int(index)].shape
-        state = torch.empty_like(parameters[int(index)]).copy_(value) if is_moment else value
-        states.setdefault(int(index), {})[name] = state
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
 
 
 def _check_finite(values: Mapping[str, float], step: int) -> None:

@@ -27,7 +27,7 @@ class Network:
 
     `encoder_weights` is the start of its encoder: a safetensors file relative to the root, or "hub:NAME" for published
     weights that are downloaded, such as "hub:imagenet"; empty for random ones. `start` is a trained network to go on
-    from instead: the folder `best` of a run, a package, or the name of a shipped model.
+    from instead: the folder `best` of a run or a package, relative to the working directory, or a shipped model's name.
     """
 
     architecture: str = "Unet"
@@ -182,15 +182,21 @@ def read_job(path: Path, *, root: Path | None = None) -> TrainingJob:
     job = read_settings(TrainingJob, path)
     if root is not None:
         job = dataclasses.replace(job, root=str(root))
-    _check_job(job)
+    check_job(job)
     return job
 
 
-def _check_job(job: TrainingJob) -> None:
+def check_job(job: TrainingJob) -> None:
+    """Refuse a job that cannot work.
+
+    Raises:
+        OptionError: a value is out of its range, or two do not go together.
+    """
     bands = len(job.normalisation.mean)
     schedule, loss = job.schedule, job.loss
     sizes = {job.crop_px, schedule.batch, schedule.steps, schedule.validate_steps, schedule.checkpoint_steps}
     terms = (loss.cross_entropy, loss.dice, loss.focal, loss.lovasz)
+    not_negative = (schedule.encoder_rate, schedule.decoder_rate, schedule.weight_decay, schedule.minutes)
     weights = () if isinstance(loss.class_weights, str) else tuple(loss.class_weights.values())
     is_held_out = any(s.use == "validation" and s.weight > 0 for s in job.source)
     faults = [
@@ -207,6 +213,8 @@ def _check_job(job: TrainingJob) -> None:
             "nesterov is for SGD with momentum",
         ),
         (schedule.clip_norm <= 0, "clip_norm must be positive"),
+        (not min(*not_negative, schedule.threads) >= 0, "rates, weight_decay, minutes, threads must not be negative"),
+        (not 0 <= schedule.average_decay < 1, "average_decay must lie between 0 and 1"),
         (not 0 <= schedule.warmup < 1, "warmup must lie between 0 and 1"),
         (schedule.patience < 0, "patience must not be negative"),
         (schedule.patience > 0 and not is_held_out, "patience needs a source to validate on that has a weight"),

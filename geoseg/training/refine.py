@@ -20,7 +20,7 @@ from geoseg.errors import OptionError
 from geoseg.models.networks import NetworkSpec
 from geoseg.training.balance import Balance
 from geoseg.training.base import THEN, Base, read_base
-from geoseg.training.checkpoint import WEIGHTS, read_description, write_folder
+from geoseg.training.checkpoint import WEIGHTS, read_description, restore_folder, write_folder
 from geoseg.training.game import Game
 from geoseg.training.job import Schedule, TrainingJob
 from geoseg.training.package import package_weights
@@ -126,6 +126,8 @@ class _Run:
         self.sampler = Sampler(imagery, self.train_scenes, self.reader)
         self.balance = Balance(tuple(base.legend.names.values()))
         self.step, self.seconds, self.best, self.base_score, self.validated_step = 0, 0.0, -1.0, -1.0, -1
+        restore_folder(output / "last")
+        restore_folder(output / "best")
         if (output / "last").exists():
             self._resume()
 
@@ -166,13 +168,13 @@ class _Run:
     def _validate(self) -> None:
         scores = validate(self.game.average, self.imagery, self.held_out, self.reader, self.base.legend)
         mean = weigh_scores(scores, self.imagery.source)
-        self.validated_step = self.step
         if self.step == 0:
             self.base_score = mean
         if mean > self.best:
-            self.best = mean
             weights = {WEIGHTS: self.game.average.state_dict()}
             write_folder(self.output / "best", weights, self._describe(mean, scores))
+            self.best = mean
+        self.validated_step = self.step
         self._log(mean, scores)
         self._save_progress()
 

@@ -10,7 +10,7 @@ from typing import Literal
 from geoseg.errors import OptionError
 from geoseg.settings import read_settings
 from geoseg.training.base import Base
-from geoseg.training.job import Packaging, Schedule, TrainingJob, read_job
+from geoseg.training.job import Packaging, Schedule, TrainingJob, check_job, read_job
 
 GanKind = Literal["bce", "least_squares"]
 MAX_LAYERS = 5
@@ -131,6 +131,7 @@ def read_refine_job(path: Path) -> RefineJob:
     faults = [
         (min(sizes) < 1, "sizes and steps must be positive"),
         (min(*weights, opponent.r1) < 0, "weights must not be negative"),
+        (min(schedule.rate, schedule.base_rate, opponent.rate) < 0, "rates must not be negative"),
         (sum(weights) == 0, "one weight of the loss must be positive"),
         (not 1 <= opponent.layers <= MAX_LAYERS, f"discriminator.layers must be 1 to {MAX_LAYERS}"),
         (job.seed < 0, "seed must not be negative"),
@@ -161,10 +162,12 @@ def read_imagery(job: RefineJob, base: Base, folder: Path, *, root: Path | None)
         )
     shared = {f.name: getattr(job.schedule, f.name) for f in dataclasses.fields(RefineSchedule)}
     del shared["rate"], shared["base_rate"]
-    return dataclasses.replace(
+    seen = dataclasses.replace(
         imagery,
         schedule=Schedule(**shared),
         normalisation=base.normalisation,
         ground_resolution_m=base.ground_resolution_m,
         seed=job.seed,
     )
+    check_job(seen)
+    return seen

@@ -188,15 +188,16 @@ class TrainingRun:
             "validation_loss": weigh_losses(scores, self.job.source),
             "mean_iou": mean,
         }
-        self.history.record_validation(self.step, minutes=self.seconds / 60, scores=scores, **measured)
-        LOG.info("validation: %s, %s", measured, {name: score.iou for name, score in scores.items()})
-        self.validated_step, self.losses = self.step, []
-        self.stale = 0 if mean > self.best else self.stale + 1
         # With nothing held out every mean is 0, and the newest weights are the best there are.
         if mean >= self.best:
-            self.best = mean
             weights = {WEIGHTS: self.learner.average.state_dict()}
             write_folder(self.output / "best", weights, self._describe(mean, scores))
+        # Only now, or Ctrl-C could leave a best score whose weights were never written.
+        self.stale = 0 if mean > self.best else self.stale + 1
+        self.best = max(self.best, mean)
+        self.validated_step, self.losses = self.step, []
+        self.history.record_validation(self.step, minutes=self.seconds / 60, scores=scores, **measured)
+        LOG.info("validation: %s, %s", measured, {name: score.iou for name, score in scores.items()})
 
     def _describe(self, mean: float, scores: Mapping[str, Score]) -> dict[str, Any]:
         job = self.job

@@ -36,6 +36,11 @@ class StepResult:
     rate: float
 
 
+def seed_step(seed: int, step: int) -> None:
+    """Make what torch draws in a step, such as dropout, depend on the job's seed and the step's number only."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+
+
 class Learner:
     """All that changes while a network learns: its weights, their running average, the optimiser's memory.
 
@@ -69,7 +74,7 @@ class Learner:
             TrainingError: the loss or the gradient is no longer finite; the weights are as before.
         """
         schedule = self._job.schedule
-        torch.manual_seed(int(np.random.SeedSequence([self._job.seed, step]).generate_state(1)[0]))
+        seed_step(self._job.seed, step)
         set_learning_rates(self.optimizer, learning_rate_factor(progress, schedule.warmup))
         self.network.train()
         images = normalise(torch.from_numpy(batch.images).to(self._device), self._job.normalisation)

@@ -102,9 +102,7 @@ class _Tally:
 
 def loss_terms(weights: LossWeights) -> dict[str, float]:
     """The job's loss as arguments of `segmentation_loss`; class weights are for the caller to work out."""
-    terms = dataclasses.asdict(weights)
-    del terms["class_weights"]
-    return terms
+    return {f.name: getattr(weights, f.name) for f in dataclasses.fields(weights) if f.name != "class_weights"}
 
 
 def weigh_scores(scores: Mapping[str, Score], sources: Sequence[Source]) -> float:
