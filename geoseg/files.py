@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,31 @@ def replace_file(path: Path, *, tag: str = "") -> Iterator[Path]:
             expected="a folder that can be written, with room for the output",
             remedy="choose another folder or free some space",
         ) from error
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`; on leaving it becomes `path`, or vanishes if an exception was raised.
+
+    What was there stays until the new folder is complete, and is put aside, not deleted, before that takes its place.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as place:
+        # What tempfile makes is for the owner's eyes only; a folder inside is as any other.
+        new, old = Path(place) / "new", Path(place) / "old"
+        new.mkdir()
+        yield new
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            with suppress(OSError):
+                old.rename(path)
+            raise
 
 
 def _flush(path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -275,6 +276,13 @@ class TestOtherCommands:
         assert ended.code == 0
         assert re.search(r"^landcover-rgb  \S+  [\d.]+ m  building, road, vegetation$", ended.out, re.MULTILINE)
 
+    def test_models_reads_descriptions_only(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise AssertionError("weights are read")
+
+        monkeypatch.setattr("geoseg.models.package.check_file", fail)
+        assert run("models").code == 0
+
     def test_models_show(self, run: Run) -> None:
         ended = run("models", "show", "landcover-rgb")
         assert ended.code == 0
@@ -287,6 +295,14 @@ class TestOtherCommands:
         sound = run("models", "verify", tmp_path / "m.zip")
         assert sound.code == 0, sound.err
         assert "wrong" not in sound.out
+        folder = tmp_path / "m"
+        shutil.unpack_archive(tmp_path / "m.zip", folder)
+        weights = bytearray((folder / "weights.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (folder / "weights.safetensors").write_bytes(weights)
+        wrong = run("models", "verify", folder)
+        assert wrong.code == 2
+        assert "FAULT  checksum of weights.safetensors" in wrong.out
         content = bytearray((tmp_path / "m.zip").read_bytes())
         content[len(content) // 2] ^= 1
         (tmp_path / "bad.zip").write_bytes(content)
@@ -338,6 +354,14 @@ class TestOtherCommands:
         table = json.loads(ended.out)
         assert table["classes"]["road"]["iou"] == table["slack"]["road"]["iou"] == 1.0
         assert "vegetation" in (tmp_path / "page/report.html").read_text()
+
+    def test_a_page_of_lines_has_no_picture_of_pixels(self, run: Run, tmp_path: Path) -> None:
+        path = [[39.2, -6.1], [39.201, -6.1]]
+        feature = {"type": "Feature", "properties": {}, "geometry": {"type": "LineString", "coordinates": path}}
+        (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+        ended = run("evaluate", tmp_path / "a.geojson", tmp_path / "a.geojson", "--report", tmp_path / "page")
+        assert ended.code == 0, ended.err
+        assert "share of wrong pixels" not in (tmp_path / "page/report.html").read_text()
 
     def test_evaluate_missing(self, run: Run, classes: Path, tmp_path: Path) -> None:
         ended = run("evaluate", tmp_path / "no.tif", classes)

@@ -92,5 +92,6 @@ def evaluate(predicted: Path, truth: Path, as_json: bool, report: Path | None, *
     if report is not None:
         from geoseg.evaluation.report import write_report
 
-        write_report(result.to_dict(), report, pictures={"share of wrong pixels": result.counts.errors.paint()})
+        pictures = {"share of wrong pixels": result.counts.errors.paint()} if result.classes else {}
+        write_report(result.to_dict(), report, pictures=pictures)
     click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.format())

@@ -52,7 +52,7 @@ def run_options(command: Command) -> Command:
 @click.command(epilog=SEGMENT_EXAMPLES)
 @click.argument("image")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".gpkg .geojson .fgb .parquet")
-@click.option("--model", help="Name of a shipped model, or a package's directory.")
+@click.option("--model", help="Name of a shipped model, or a package's directory or zip.")
 @click.option("--classes-raster", type=click.Path(path_type=Path), help="Also write class ids as a GeoTIFF.")
 @click.option("--confidence-raster", type=click.Path(path_type=Path), help="Also write confidence as a GeoTIFF.")
 @click.option("--aoi", help="W,S,E,N in degrees, or a vector file of polygons.")

@@ -24,10 +24,10 @@ def models(context: click.Context) -> None:
 @models.command("list")
 def list_models() -> None:
     """List the shipped models."""
-    from geoseg.models.package import list_packages, load_package
+    from geoseg.models.package import find_package, list_packages, read_manifest
 
     for name in list_packages():
-        package = load_package(name)
+        package = read_manifest(find_package(name))
         classes = ", ".join(c.name for c in package.legend.classes if c.kind != "background")
         click.echo(f"{name}  {package.version}  {package.ground_resolution_m:g} m  {classes}")
 

@@ -39,9 +39,17 @@ class ClassLayer:
         Lines that do not say what they are, are roads.
 
         Raises:
-            InputError: the layer cannot be read, does not say its classes, or has one that the legend does not know.
+            InputError: the layer cannot be read, mixes lines with others, does not say its classes, or has one that the
+                legend does not know.
         """
         frame = open_layer(path)
+        others = len(frame) - int(_find_lines(frame).sum())
+        if 0 < others < len(frame):
+            raise InputError(
+                f"{path} holds lines, and {others} features that are none",
+                expected="polygons alone, or lines of roads alone",
+                remedy="write lines and polygons to files of their own",
+            )
         ids = {c.name: c.id for c in legend.classes}
         networks = [c.id for c in legend.classes if c.kind == "network"]
         if "class_id" in frame:
@@ -111,7 +119,11 @@ class LayerClasses:
 
 
 def _are_lines(frame: geopandas.GeoDataFrame) -> bool:
-    return bool(len(frame) and frame.geom_type.isin(["LineString", "MultiLineString"]).all())
+    return bool(len(frame) and _find_lines(frame).all())
+
+
+def _find_lines(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
+    return np.asarray(frame.geom_type.isin(["LineString", "MultiLineString"]), bool)
 
 
 def outline_window(window: Window, grid: GeoGrid) -> shapely.Polygon:

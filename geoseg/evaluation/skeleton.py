@@ -14,9 +14,10 @@ from geoseg.grid import GeoGrid
 
 _TOLERANCE_PX = 1.0
 """Pixel centres along a straight line lie within half a pixel of it, so within one pixel of each other's chords."""
+_MAX_MARGIN_PX = 256
 
 Lines = NDArray[np.object_]
-Radius = NDArray[np.float64]
+Radius = NDArray[np.float32]
 
 
 def skeletonize_roads(mask: NDArray[np.bool_], grid: GeoGrid) -> Lines:
@@ -27,7 +28,8 @@ def skeletonize_roads(mask: NDArray[np.bool_], grid: GeoGrid) -> Lines:
     one. A branch that is shorter than the road is wide at its junction is dropped, and the fork that thinning leaves
     at the square end of a road becomes the middle of that end; an end without a fork stays up to half a width short.
     The staircase of the pixels is simplified away within a pixel. A patch that is no longer than it is wide leaves no
-    line.
+    line. At the border of the raster this holds for roads up to 254 px wide, since no more than 256 px are mirrored,
+    so that a mask full of road takes little memory.
 
     Args:
         mask: (h, w) bool, True on roads.
@@ -42,9 +44,9 @@ def skeletonize_roads(mask: NDArray[np.bool_], grid: GeoGrid) -> Lines:
         return np.zeros(0, object)
     mask = _fill_holes(mask)
     # Thinning eats the ends of lines; mirrored, a road that leaves the raster has its end outside.
-    margin = 2 * int(_measure_depth(mask).max()) + 2
+    margin = min(2 * int(_measure_depth(mask).max()) + 2, _MAX_MARGIN_PX)
     mirrored = np.pad(np.pad(mask, margin, mode="reflect"), 1)
-    radius = distance_transform_edt(mirrored)
+    radius = distance_transform_edt(mirrored).astype(np.float32)
     lines, count = _trace(skeletonize(mirrored)), -1
     while len(lines) not in (0, count):
         count = len(lines)
@@ -65,7 +67,7 @@ def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _measure_depth(mask: NDArray[np.bool_]) -> Radius:
     """(h, w) distance in pixels to the nearest pixel that is no road, as if there were none beyond the raster."""
-    return np.asarray(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], np.float64)
+    return np.asarray(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1], np.float32)
 
 
 def _trace(skeleton: NDArray[np.bool_]) -> Lines:

@@ -6,16 +6,14 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
 from geoseg.errors import ModelError, OutputError
-from geoseg.files import replace_file
+from geoseg.files import replace_file, replace_folder
 from geoseg.models.manifest import MANIFEST, MAX_PICTURES, ModelPackage, limit_file
 
 CACHE = "GEOSEG_CACHE"
@@ -24,7 +22,7 @@ MAX_RATIO = 100
 SMALL_BYTES = 2**20
 CHUNK_BYTES = 2**20
 EPOCH = (1980, 1, 1, 0, 0, 0)
-PICKLES = (".pkl", ".pt", ".pth", ".bin")
+PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin")
 MAX_ENTRIES = MAX_PICTURES + 5
 
 
@@ -42,10 +40,11 @@ def pack_archive(package: ModelPackage, output: Path) -> None:
                 shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
-def unpack_archive(path: Path) -> Path:
+def unpack_archive(path: Path, *, anew: bool = False) -> Path:
     """The folder that a zipped package was unpacked to; done once for a content, in the user's cache.
 
-    The cache is the folder that the environment's GEOSEG_CACHE names, or the platform's own.
+    A copy there is taken if it has the zip's description, unless it is to be made `anew`. The cache is the folder that
+    the environment's GEOSEG_CACHE names, or the platform's own.
 
     Raises:
         ModelError: it is no zip, or holds anything but the plain files of a package.
@@ -54,9 +53,11 @@ def unpack_archive(path: Path) -> Path:
     try:
         with path.open("rb") as file:
             folder = find_cache() / hashlib.file_digest(file, "sha256").hexdigest()
-            if not folder.is_dir():
-                # From the file that was hashed: the path may name another by now.
-                _unpack_into(path, file, folder)
+            # From the file that was hashed: the path may name another by now.
+            with zipfile.ZipFile(file) as archive:
+                _check_entries(path, archive.infolist())
+                if anew or not _is_copy(archive, folder):
+                    _unpack_into(archive, folder)
     # Besides its own, zipfile lets through what decoding a name or seeking beyond the file raises.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
         raise _fault(path, f"no zip that can be read ({error})"[:200]) from error
@@ -75,40 +76,46 @@ def find_cache() -> Path:
     return (Path(named) if named else user_cache_path("geoseg", appauthor=False)) / "models"
 
 
-def _unpack_into(path: Path, file: BinaryIO, folder: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        names = [e.filename for e in entries]
-        if len(entries) > MAX_ENTRIES or len(set(names)) != len(names):
-            raise _fault(path, f"{len(names)} entries, {len(set(names))} of different names")
-        for entry in entries:
-            _check_entry(path, entry)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
-        try:
-            for entry in entries:
+def _is_copy(archive: zipfile.ZipFile, folder: Path) -> bool:
+    """Whether the folder has the zip's description; that holds the checksums of all else."""
+    try:
+        return (folder / MANIFEST).read_bytes() == archive.read(MANIFEST)
+    except (OSError, KeyError):
+        return False
+
+
+def _unpack_into(archive: zipfile.ZipFile, folder: Path) -> None:
+    try:
+        with replace_folder(folder) as draft:
+            for entry in archive.infolist():
                 _extract(archive, entry, draft / entry.filename)
-            try:
-                draft.rename(folder)
-            except OSError:
-                # Another process may have been faster; its copy is the same.
-                if not folder.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    except OSError:
+        # Another process may have been faster.
+        if not _is_copy(archive, folder):
+            raise
+
+
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    names = {e.filename for e in entries}
+    if len(entries) > MAX_ENTRIES or len(names) != len(entries):
+        raise _fault(path, f"{len(entries)} entries, {len(names)} of different names")
+    for entry in entries:
+        _check_entry(path, entry)
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     name = entry.filename
     # What was compared is the name in the file; zipfile cuts it at a zero byte and turns backslashes round.
     if not limit_file(name) or entry.orig_filename != name:
-        kind = "a pickle, which can run any program" if name.endswith(PICKLES) else "no such file in a package"
+        kind = "a pickle, which can run any program" if name.lower().endswith(PICKLES) else "no such file in a package"
         raise _fault(path, f"{name[:80]!r}, {kind}")
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or entry.is_dir():
         raise _fault(path, f"{name!r}, which is no plain file but a link or a device")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _fault(path, f"{name!r}, compressed by method {entry.compress_type}, neither stored nor deflated")
+    if entry.header_offset < 0:
+        raise _fault(path, f"{name!r}, which begins before the file")
     if entry.file_size > limit_file(name):
         raise _fault(path, f"{name!r} of {entry.file_size} bytes, above {limit_file(name)}")
     if entry.file_size > SMALL_BYTES + MAX_RATIO * entry.compress_size:

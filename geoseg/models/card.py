@@ -72,7 +72,7 @@ def _list_values(table: Mapping[str, object], depth: int = 0) -> str:
         if isinstance(value, Mapping):
             lines.append(f"{start}\n{_list_values(value, depth + 1)}")
         elif isinstance(value, list):
-            lines.append(f"{start} {', '.join(map(str, value)) if len(value) <= LISTED else f'{len(value)} files'}")
+            lines.append(f"{start} {', '.join(map(str, value)) if len(value) <= LISTED else f'{len(value)} entries'}")
         else:
             lines.append(f"{start} {_tell(value)}")
     return "\n".join(lines)

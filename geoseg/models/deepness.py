@@ -9,10 +9,13 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from geoseg.errors import ModelError
 from geoseg.files import replace_file
 from geoseg.models.graph import check_graph, list_tensors
 from geoseg.models.manifest import ModelPackage
 
+MAX_BYTES = 2**31 - 2**16
+"""A protocol buffer holds less than 2 GiB; some is left for what is added."""
 INPUT, OUTPUT, PIXELS = "image", "probabilities", "images"
 
 
@@ -22,11 +25,18 @@ def export_deepness(package: ModelPackage, output: Path) -> None:
     The input is brought back to the pixel values that it was scaled from, so that the answer is exactly the package's.
 
     Raises:
-        ModelError: the package's graph is not to be trusted.
+        ModelError: the package's graph is not to be trusted, or the weights are too large for one file.
         OutputError: the file cannot be written.
 
     Source: Deepness, documentation for model creators, "Adding metadata to ONNX model".
     """
+    size = sum(path.stat().st_size for path in (package.graph, package.weights))
+    if size > MAX_BYTES:
+        raise ModelError(
+            f"{package.name}: {size} bytes",
+            expected=f"at most {MAX_BYTES}, all that one ONNX file holds",
+            remedy="export a zip",
+        )
     model = check_graph(package)
     for tensor in list_tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError, OutputError
+from geoseg.files import replace_folder
 from geoseg.models.card import write_card
 from geoseg.models.engine import PatchGeometry
 from geoseg.models.fields import matching
@@ -34,23 +34,19 @@ def draft_folder(output: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, or `output` holds something else than a package.
     """
+    if output.name in ("", ".."):
+        raise OutputError(f"output {output}", expected="a folder's own name", remedy="name a new folder")
     if output.exists() and not (output / MANIFEST).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise OutputError(
             f"{output} is there and is no model package",
             expected="a new folder, an empty one, or a package to be replaced",
             remedy="name another folder",
         )
-    draft = output.with_name(f".{output.name}.new")
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        yield draft
-        shutil.rmtree(output, ignore_errors=True)
-        draft.replace(output)
+        with replace_folder(output) as draft:
+            yield draft
     except OSError as error:
         raise OutputError(f"{output}: {error}", expected="a folder that can be written") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def finish_package(
@@ -103,7 +99,10 @@ def finish_package(
 
 
 def _copy_picture(source: Path, folder: Path) -> None:
-    data = source.read_bytes()
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise ModelError(f"picture {source}: {error.strerror or error}", expected="a PNG that can be read") from error
     if not data.startswith(PNG) or len(data) > MAX_PICTURE_BYTES or not matching(PICTURE)(source.name):
         raise ModelError(
             f"picture {source} of {len(data)} bytes",

@@ -22,7 +22,7 @@ from geoseg.models.engine import PatchGeometry
 from geoseg.models.export import write_graph
 from geoseg.models.finishing import draft_folder, finish_package
 from geoseg.models.generated import generate_image
-from geoseg.models.graph import check_operators, point_tensor
+from geoseg.models.graph import check_operators, list_tensors, point_tensor
 from geoseg.models.halo import check_sizes
 from geoseg.models.manifest import GRAPH, MAX_PATCH_PX, STRIDE_PX, WEIGHTS, ModelPackage
 from geoseg.models.onnx_engine import OnnxEngine
@@ -138,7 +138,7 @@ def import_onnx(
             workspace_bytes_per_px=1.0,
             metrics={},
             provenance={
-                "imported from": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+                "imported from": _hash_files(path),
                 "producer": f"{model.producer_name} {model.producer_version}".strip() or "unknown",
                 "layout": layout,
                 "activation": activation,
@@ -169,6 +169,17 @@ def _read_foreign(path: Path) -> onnx.ModelProto:
             f"{path}: opset {version}", expected=f"opset {MIN_OPSET} or newer", remedy="export it with a newer opset"
         )
     return model
+
+
+def _hash_files(path: Path) -> dict[str, str]:
+    """SHA-256 in hex of the ONNX file and of those its weights lie in, by name."""
+    tensors = list_tensors(onnx.load(path, load_external_data=False).graph)
+    outside = {e.value for t in tensors for e in t.external_data if e.key == "location"}
+    hashes = {}
+    for name in (path.name, *sorted(outside)):
+        with (path.parent / name).open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def _find_fixed_side(path: Path, model: onnx.ModelProto, *, bands: int, layout: Layout) -> int | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import shutil
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from geoseg.errors import ModelError, OutputError
 from geoseg.files import replace_file
-from geoseg.models.archive import unpack_archive
+from geoseg.models.archive import PICKLES, unpack_archive
 from geoseg.models.fields import REMEDY, matching
 from geoseg.models.manifest import (
     CARD,
@@ -29,8 +28,6 @@ from geoseg.models.manifest import (
 from geoseg.models.weights import check_finite, read_weights_header
 
 __all__ = ["ModelPackage", "PackageFile", "list_packages", "load_package", "write_package"]
-
-PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
 
 
 def list_packages() -> tuple[str, ...]:
@@ -58,11 +55,11 @@ def load_package(name_or_path: str | Path, *, refine: bool = True) -> ModelPacka
         return replace(_load_folder(found), refine=refine)
     folder = unpack_archive(found)
     try:
-        return replace(_load_folder(folder), refine=refine)
+        package = _load_folder(folder)
     except ModelError:
-        # Whether the zip is bad or its copy was damaged: the next attempt begins with the zip.
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        # Whether the zip is bad or its copy was damaged, the zip says.
+        package = _load_folder(unpack_archive(found, anew=True))
+    return replace(package, refine=refine)
 
 
 def read_manifest(path: Path) -> ModelPackage:
@@ -133,7 +130,7 @@ def find_package(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and name_or_path in names:
         return _find_library() / name_or_path
     path = Path(name_or_path)
-    if path.suffix.lower() in PICKLE_SUFFIXES:
+    if path.suffix.lower() in PICKLES:
         raise ModelError(
             f"{path}: a pickle, which can run any program when it is opened",
             expected="a model package (safetensors and ONNX), as directory or zip",

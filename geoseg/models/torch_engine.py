@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import BudgetError, ModelError
 from geoseg.models.engine import PatchGeometry, check_images
-from geoseg.models.fields import REMEDY, is_text
+from geoseg.models.fields import REMEDY, is_text, matching
 from geoseg.models.manifest import ModelPackage
 from geoseg.models.networks import NetworkSpec, build_network, read_weights
 
@@ -175,6 +175,12 @@ def read_spec(table: Mapping[str, object]) -> NetworkSpec:
                 f"a network whose {key} is {value!r:.60}",
                 expected=f"texts, and numbers from 0 to {MAX_CHANNELS}",
                 remedy=REMEDY,
+            )
+    for key in ("architecture", "encoder"):
+        # A name with a colon or a slash could be looked up on a hub or in a folder.
+        if not matching(r"[A-Za-z0-9._-]+")(values[key]):
+            raise ModelError(
+                f"a network whose {key} is {values[key]!r:.60}", expected="letters, digits and ._-", remedy=REMEDY
             )
     return NetworkSpec(**values)  # type: ignore[arg-type]
 

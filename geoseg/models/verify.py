@@ -55,7 +55,7 @@ def verify_package(name_or_path: str | Path) -> Verification:
         OutputError: a zip cannot be unpacked.
     """
     found = find_package(name_or_path)
-    path = found if found.is_dir() else unpack_archive(found)
+    path = found if found.is_dir() else unpack_archive(found, anew=True)
     package = read_manifest(path)
     log = _Log()
     log.passed.append("description")

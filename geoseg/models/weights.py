@@ -54,7 +54,7 @@ def read_weights_header(path: Path) -> dict[str, TensorEntry]:
     start = 8 + header_bytes
     entries = {name: _read_entry(path, name, row, start) for name, row in table.items() if name != "__metadata__"}
     end = start
-    for name, entry in sorted(entries.items(), key=lambda item: item[1].offset):
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].length)):
         if entry.offset != end:
             raise _fault(path, f"tensor {name!r} at byte {entry.offset}", f"byte {end}, next to its predecessor")
         end += entry.length

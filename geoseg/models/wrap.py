@@ -14,6 +14,7 @@ Layout = Literal["NCHW", "NHWC"]
 Activation = Literal["softmax", "sigmoid", "none"]
 PREFIX, OWN = "network/", "geoseg/"
 IMAGES, PROBABILITIES = "images", "probabilities"
+LEAST_SUM = 1e-30
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def wrap_graph(model: onnx.ModelProto, wrapping: Wrapping) -> onnx.ModelProto:
     if wrapping.classes != wrapping.outputs:
         chain.add_background()
     if wrapping.activation == "sigmoid" or wrapping.classes != wrapping.outputs:
-        chain.add("Div", chain.reduce("ReduceSum"))
+        chain.divide_by_sum()
     chain.add("Identity", output=PROBABILITIES)
 
     nodes = [*before, *graph.node, *chain.take_nodes()]
@@ -128,6 +129,11 @@ class _Chain:
             self.add("Transpose", perm=[0, 2, 3, 1])
             self.add("Softmax", axis=3)
             self.add("Transpose", perm=[0, 3, 1, 2])
+
+    def divide_by_sum(self) -> None:
+        # Far below 0 a sigmoid is 0 in float32.
+        total = self._make("Max", self.reduce("ReduceSum"), np.full(1, LEAST_SUM, np.float32))
+        self.add("Div", total)
 
     def add_background(self) -> None:
         rest = self._make("Sub", np.ones(1, np.float32), self.reduce("ReduceMax"))

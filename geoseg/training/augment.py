@@ -49,18 +49,18 @@ class Augmentation:
     """
 
     rotate: float = 0.5
-    brightness: float = 0.25
-    contrast: float = 0.3
-    gamma: float = 0.3
-    tint: float = 0.1
-    saturation: float = 0.5
-    hue: float = 0.04
-    blur: float = 0.2
+    brightness: float = 0.12
+    contrast: float = 0.25
+    gamma: float = 0.25
+    tint: float = 0.04
+    saturation: float = 0.3
+    hue: float = 0.0
+    blur: float = 0.15
     sharpness: float = 0.15
-    noise: float = 0.03
-    jpeg: float = 0.25
-    haze: float = 0.15
-    shadow: float = 0.15
+    noise: float = 0.02
+    jpeg: float = 0.1
+    haze: float = 0.03
+    shadow: float = 0.05
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):

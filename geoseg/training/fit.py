@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from geoseg.training.run import TrainingRun
 from geoseg.training.step import TrainingError
 
 __all__ = ["TrainResult", "TrainingError", "train"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,9 @@ def train(job_path: Path, output: Path, *, root: Path | None = None, progress: P
 
     `output` receives `steps.csv` and `log.csv`, `best/` (averaged weights with the best score, and
     `checkpoint.json`), `last/` (all that is needed to go on), `report.html` and, where the job says so, the model
-    package. Ctrl-C ends training with a last validation. A run that was killed and goes on leaves what it would have
-    left otherwise, to the byte, on a CPU with as many threads and with `minutes` = 0; a GPU's sums have no fixed order.
+    package. Ctrl-C ends training after the step that is under way, with a last validation; a second one ends all.
+    A run that was killed and goes on leaves what it would have left otherwise, to the byte, on a CPU with as many
+    threads and with `minutes` = 0; a GPU's sums have no fixed order.
 
     Args:
         job_path: a job in TOML.
@@ -84,10 +82,7 @@ def train(job_path: Path, output: Path, *, root: Path | None = None, progress: P
     torch.manual_seed(job.seed)
     command = shlex.join(["geoseg", "train", str(job_path), "-o", str(output)])
     run = TrainingRun(job, output, ClassLegend(job.legend), command=command, progress=progress)
-    try:
-        run.learn()
-    except KeyboardInterrupt:
-        LOG.warning("interrupted at step %d", run.step)
+    run.learn()
     metrics = run.finish()
     weights = output / "best" / WEIGHTS
     result = TrainResult(weights, run.spec, metrics, run.step, run.skipped, run.report())

@@ -22,20 +22,23 @@ VALIDATIONS = "log.csv"
 class History:
     """Writes `steps.csv`, a row a step, and `log.csv`, a row a validation; every row is in the file when it returns.
 
-    A step is named by how many were made, from 1. A run that goes on drops the rows beyond its checkpoint, because
-    it makes those steps again. A run and its repetition differ in the column `minutes` only.
+    A step is named by how many were made, from 1. A run that goes on drops the rows that its checkpoint knows nothing
+    of, because it makes those steps and validations again. A run and its repetition differ in the column `minutes`
+    only.
 
     Args:
         folder: of the run.
         step: how many steps the run has made, 0 for a new one.
+        validated_step: the one of its last validation, 0 or less if there was none.
 
     Raises:
         InputError: the tables of the run that goes on cannot be read.
         OutputError: the tables cannot be written.
     """
 
-    def __init__(self, folder: Path, *, step: int) -> None:
-        self._steps, self._validations = (_Table(folder / name, step) for name in (STEPS, VALIDATIONS))
+    def __init__(self, folder: Path, *, step: int, validated_step: int) -> None:
+        self._steps = _Table(folder / STEPS, step)
+        self._validations = _Table(folder / VALIDATIONS, max(0, validated_step))
 
     def record_step(self, step: int, *, minutes: float, loss: float, gradient_norm: float, rate: float) -> None:
         """A step of the optimiser: loss of its batch, norm of the gradient before clipping, highest learning rate."""

@@ -223,7 +223,9 @@ def check_job(job: TrainingJob) -> None:
         (any(w <= 0 for w in weights), "class_weights must be positive"),
         ([c.id for c in job.legend] != list(range(len(job.legend))), "the ids of the legend must be 0, 1, 2, ..."),
         (len({c.name for c in job.legend}) < max(2, len(job.legend)), "the legend needs two classes, each its name"),
+        (bool(job.network.start and job.network.encoder_weights), "network.start brings its own encoder_weights"),
         (all(s.use != "train" for s in job.source), "no source is used to train"),
+        (all(s.weight == 0 for s in job.source if s.use == "train"), "no source that is used to train has a weight"),
         (len({s.name for s in job.source}) < len(job.source), "two sources have the same name"),
     ]
     faults += [fault for source in job.source for fault in list_faults(source)]

@@ -125,8 +125,13 @@ def _binary_loss(odds: Tensor, labels: Tensor, known_class: Tensor, weights: Ten
     own = weights[known_class]
     other = (weights.sum() - own) / max(1, len(weights) - 1)
     pixel_weights = torch.where(truth > 0, own.view(-1, 1, 1), other.view(-1, 1, 1)) * known
-    chance = odds.sigmoid() * known
-    return terms.weigh(entropy, chance.unsqueeze(1), truth.unsqueeze(1), pixel_weights, weights.new_ones(1))
+    # Each sample at its own class: Dice and Lovasz loss would mix the classes of the batch otherwise.
+    index = known_class.view(-1, 1, 1, 1).expand(-1, 1, *odds.shape[1:])
+    chance, present = (
+        odds.new_zeros(len(odds), len(weights), *odds.shape[1:]).scatter(1, index, x.unsqueeze(1))
+        for x in (odds.sigmoid() * known, truth)
+    )
+    return terms.weigh(entropy, chance, present, pixel_weights, weights)
 
 
 def _focal_loss(entropy: Tensor, gamma: float) -> Tensor:

@@ -22,11 +22,12 @@ from geoseg.training.balance import Balance
 from geoseg.training.base import THEN, Base, read_base
 from geoseg.training.checkpoint import WEIGHTS, read_description, restore_folder, write_folder
 from geoseg.training.game import Game
+from geoseg.training.interrupt import catch_interrupt
 from geoseg.training.job import Schedule, TrainingJob
 from geoseg.training.package import package_weights
 from geoseg.training.refine_job import RefineJob, RefineSchedule, read_imagery, read_refine_job
 from geoseg.training.samples import Sampler
-from geoseg.training.scenes import SceneReader, find_scenes
+from geoseg.training.scenes import SceneReader, find_scenes, keep_readable
 from geoseg.training.validate import Score, validate, weigh_scores
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class RefineResult:
         seconds: spent on them, validations included.
         warnings: what looked wrong on the way.
         skipped: samples that could not be used, and why.
-        package: the model package, where the job asks for one.
+        package: the model package, where the job asks for one and refinement helped.
     """
 
     weights: Path
@@ -66,7 +67,7 @@ class RefineResult:
         score, base = self.metrics["mean_iou"], self.metrics["base_mean_iou"]
         lines = [f"{self.steps} steps, mean IoU {score:.4f} at step {self.metrics['step']}, {base:.4f} unrefined"]
         if not self.has_helped:
-            lines.append("refinement did not help: the best weights are those of the network alone")
+            lines.append("refinement did not help: the best weights are those of the network alone, not packaged again")
         for place, found in self.metrics["sources"].items():
             lines.append(f"{place}: " + ", ".join(f"{name} {iou:.4f}" for name, iou in found["iou"].items()))
         lines += [f"warning: {text}" for text in self.warnings] + [f"skipped: {sample}" for sample in self.skipped]
@@ -78,7 +79,8 @@ def refine(job_path: Path, output: Path, *, root: Path | None = None) -> RefineR
 
     `output` receives `log.csv`, `best/` (averaged weights of network and refiner with the best score, the untouched
     start among them, and `checkpoint.json`), `last/` (all that is needed to go on, the discriminator included) and,
-    where the job says so, the model package. Ctrl-C ends training with a last validation.
+    where the job says so and refinement helped, the model package. Ctrl-C ends training after the step that is under
+    way, with a last validation; a second one ends all.
 
     Args:
         job_path: a job in TOML.
@@ -99,12 +101,9 @@ def refine(job_path: Path, output: Path, *, root: Path | None = None) -> RefineR
         torch.set_num_threads(job.schedule.threads)
     torch.manual_seed(job.seed)
     run = _Run(job, base, imagery, output, command=shlex.join(["geoseg", "refine", str(job_path), "-o", str(output)]))
-    try:
-        run.learn()
-    except KeyboardInterrupt:
-        LOG.warning("interrupted at step %d", run.step)
+    run.learn()
     result = run.finish()
-    if job.package is None:
+    if job.package is None or not result.has_helped:
         return result
     package = package_weights(imagery, job.package, output / "best", output / job.package.name)
     return dataclasses.replace(result, package=package.path)
@@ -119,11 +118,12 @@ class _Run:
         self.reader = SceneReader(base.legend, bands=base.spec.bands, cache_mb=imagery.cache_mb)
         self.train_scenes, skipped = find_scenes(imagery, base.legend, use="train")
         self.held_out, skipped_too = find_scenes(imagery, base.legend, use="validation")
-        self.skipped = skipped + skipped_too
         shared = {s.image for s in self.train_scenes} & {s.image for s in self.held_out}
         if shared:
             raise OptionError(f"{min(shared)} is used for training and for validation", expected="places held out")
         self.sampler = Sampler(imagery, self.train_scenes, self.reader)
+        self.held_out, unreadable = keep_readable(self.held_out, self.reader)
+        self.skipped = skipped + skipped_too + unreadable
         self.balance = Balance(tuple(base.legend.names.values()))
         self.step, self.seconds, self.best, self.base_score, self.validated_step = 0, 0.0, -1.0, -1.0, -1
         restore_folder(output / "last")
@@ -132,13 +132,19 @@ class _Run:
             self._resume()
 
     def learn(self) -> None:
-        """Go on to the end of the schedule; a new run is validated first, while it refines nothing yet."""
+        """Go on to the end of the schedule or to the step after a Ctrl-C.
+
+        A new run is validated first, while it refines nothing yet.
+        """
         schedule, before, started = self.job.schedule, self.seconds, time.monotonic()
-        if self.validated_step < 0:
-            self._validate()
-        with ThreadPoolExecutor(1) as executor:
+        with catch_interrupt() as interrupt, ThreadPoolExecutor(1) as executor:
+            if self.validated_step < 0:
+                self._validate()
             following = executor.submit(self.sampler.draw_batch, self.step)
             while self.step < schedule.steps:
+                if interrupt.is_set():
+                    LOG.warning("interrupted at step %d", self.step)
+                    break
                 batch, following = following.result(), executor.submit(self.sampler.draw_batch, self.step + 1)
                 self.balance.note(self.game.learn_batch(batch, self.step))
                 self.step += 1

@@ -20,15 +20,16 @@ from geoseg.errors import OptionError
 from geoseg.legend import ClassLegend
 from geoseg.models.encoder import load_encoder
 from geoseg.models.networks import NetworkSpec, build_network, is_local, load_weights
-from geoseg.progress import Progress
+from geoseg.progress import Progress, Silence
 from geoseg.training.base import read_base
 from geoseg.training.checkpoint import WEIGHTS, read_description, restore_folder, write_folder
 from geoseg.training.class_weights import weigh_classes
 from geoseg.training.history import History
+from geoseg.training.interrupt import catch_interrupt
 from geoseg.training.job import Schedule, TrainingJob
 from geoseg.training.report import write_report
 from geoseg.training.samples import Batch, Sampler
-from geoseg.training.scenes import SceneReader, find_scenes
+from geoseg.training.scenes import SceneReader, find_scenes, keep_readable
 from geoseg.training.step import Learner
 from geoseg.training.tiles import score_tiles
 from geoseg.training.validate import Score, validate, weigh_losses, weigh_scores
@@ -57,27 +58,32 @@ class TrainingRun:
     def __init__(
         self, job: TrainingJob, output: Path, legend: ClassLegend, *, command: str, progress: Progress | None
     ) -> None:
-        self.job, self.output, self.legend, self.command, self.progress = job, output, legend, command, progress
+        self.job, self.output, self.legend, self.command = job, output, legend, command
+        self.progress = progress or Silence()
         self.bands = len(job.normalisation.mean)
         self.reader = SceneReader(legend, bands=self.bands, cache_mb=job.cache_mb)
         self.train_scenes, skipped = find_scenes(job, legend, use="train")
         self.held_out, skipped_too = find_scenes(job, legend, use="validation")
-        self._skipped = skipped + skipped_too
         shared = {s.image for s in self.train_scenes} & {s.image for s in self.held_out}
         if shared:
             raise OptionError(f"{min(shared)} is used for training and for validation", expected="places held out")
-        self._tell("reading labels", None)
+        self.progress.start("reading labels", None)
         self.sampler = Sampler(job, self.train_scenes, self.reader)
+        # Later than the scenes to train on, which need the reader's memory more.
+        self.held_out, unreadable = keep_readable(self.held_out, self.reader)
+        self._skipped = skipped + skipped_too + unreadable
         self.frequencies = self.sampler.frequencies()
         weights = weigh_classes(job.loss.class_weights, self.frequencies, job.source, legend)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.class_weights = torch.tensor(weights, device=device)
-        self.learner = Learner(self._build_network(), job, device, class_weights=self.class_weights)
-        self.step, self.seconds, self.best, self.validated_step, self.stale = 0, 0.0, -1.0, -1, 0
-        self.losses: list[float] = []
         restore_folder(output / "last")
         restore_folder(output / "best")
-        if (output / "last").exists():
+        goes_on = (output / "last").exists()
+        network = self._build_network(is_new=not goes_on)
+        self.learner = Learner(network, job, device, class_weights=self.class_weights)
+        self.step, self.seconds, self.best, self.validated_step, self.stale = 0, 0.0, -1.0, -1, 0
+        self.losses: list[float] = []
+        if goes_on:
             self._resume()
         elif not is_local(self.learner.network):
             LOG.warning(
@@ -86,17 +92,18 @@ class TrainingRun:
                 job.network.architecture,
                 job.network.encoder,
             )
-        self.history = History(output, step=self.step)
+        self.history = History(output, step=self.step, validated_step=self.validated_step)
 
-    def _build_network(self) -> nn.Module:
+    def _build_network(self, *, is_new: bool) -> nn.Module:
+        """The weights to start from are looked for by a new run only: another one has its own, and they may be gone."""
         net = self.job.network
         self.spec = NetworkSpec(
             net.architecture, net.encoder, self.bands, len(self.legend), net.decoder_channels, net.encoder_depth
         )
-        if net.start:
+        if is_new and net.start:
             return self._read_start(net.start)
         network = build_network(self.spec)
-        if net.encoder_weights:
+        if is_new and net.encoder_weights:
             load_encoder(network, self.spec, net.encoder_weights, root=Path(self.job.root))
         return network
 
@@ -107,12 +114,15 @@ class TrainingRun:
         return start.network
 
     def learn(self) -> None:
-        """Go on to the end of the schedule, or until the score has not risen for long."""
+        """Go on to the end of the schedule, until the score has not risen for long, or to the step after a Ctrl-C."""
         schedule, started, before = self.job.schedule, time.monotonic(), self.seconds
-        self._tell("training", max(0, schedule.steps - self.step))
-        with ThreadPoolExecutor(1) as executor:
+        self.progress.start("training", max(0, schedule.steps - self.step))
+        with catch_interrupt() as interrupt, ThreadPoolExecutor(1) as executor:
             for batch in self._draw_ahead(executor):
                 self.seconds = before + time.monotonic() - started
+                if interrupt.is_set():
+                    LOG.warning("interrupted at step %d", self.step)
+                    break
                 if self._done_share() >= 1 or 0 < schedule.patience <= self.stale:
                     break
                 self._learn_batch(batch)
@@ -133,7 +143,7 @@ class TrainingRun:
 
     def report(self) -> Path:
         """Write the report on the best weights."""
-        self._tell("report", None)
+        self.progress.start("report", None)
         best = copy.deepcopy(self.learner.average)
         load_weights(best, self.output / "best" / WEIGHTS)
         return write_report(
@@ -172,8 +182,7 @@ class TrainingRun:
         self.step += 1
         self.losses.append(result.loss)
         self.history.record_step(self.step, minutes=self.seconds / 60, **dataclasses.asdict(result))
-        if self.progress:
-            self.progress.advance()
+        self.progress.advance()
         if self.step % 20 == 0:
             LOG.info("step %d, %.1f %%, loss %.4f", self.step, 100 * self._done_share(), np.mean(self.losses[-20:]))
 
@@ -224,10 +233,6 @@ class TrainingRun:
             listed.setdefault(scene.source.name, []).append(scene.image.relative_to(self.job.root).as_posix())
         return listed
 
-    def _tell(self, stage: str, total: int | None) -> None:
-        if self.progress:
-            self.progress.start(stage, total)
-
     def _save(self) -> None:
         state = {
             "job": self._fingerprint(),
@@ -242,7 +247,8 @@ class TrainingRun:
 
     def _fingerprint(self) -> str:
         """What must not change when a run goes on."""
-        schedule = Schedule(steps=1, optimizer=self.job.schedule.optimizer)
+        used = self.job.schedule
+        schedule = Schedule(steps=1, optimizer=used.optimizer, momentum=used.momentum)
         fixed = dataclasses.replace(self.job, root="", schedule=schedule, package=None)
         return hashlib.sha256(repr(fixed).encode()).hexdigest()
 
@@ -250,7 +256,7 @@ class TrainingRun:
         if read_description(self.output / "last").get("job") != self._fingerprint():
             raise OptionError(
                 f"{self.output} holds a run of another job",
-                expected="the same job (its schedule and root may differ, not its optimiser) or a new folder",
+                expected="the same job (schedule and root may differ, not optimiser and momentum) or a new folder",
                 remedy="choose another output, or remove the folder",
             )
         state = self.learner.read(self.output / "last")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ LOG = logging.getLogger(__name__)
 
 POINTS_PER_CLASS = 2000
 """How many pixels of a class are remembered per scene."""
+
+DRAWS = 100
+"""How often a crop is drawn before so many unreadable ones in a row are an error."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class _Places:
 class Sampler:
     """Draws batches; a batch depends on the job and its number only, so that training can stop and go on.
 
-    Scenes that turn out to be unreadable are named in `skipped` and drawn no more.
+    A scene that cannot be read at first is named in `skipped` and left out. So is one that becomes unreadable later,
+    but it stays in the draw and each of its crops is drawn anew: what is drawn must not depend on when that happened.
 
     Raises:
         InputError: no scene can be read.
@@ -55,12 +60,13 @@ class Sampler:
     def __init__(self, job: TrainingJob, scenes: Sequence[Scene], reader: SceneReader) -> None:
         self._job, self._reader = job, reader
         self.skipped: list[str] = []
+        self._unreadable: set[tuple[str, Path]] = set()
         self._places: dict[str, list[_Places]] = {}
         for scene in scenes:
             try:
                 places = _find_places(scene, reader, np.random.default_rng(job.seed))
             except InputError as error:
-                self._skip(error)
+                self._skip(scene, error)
                 continue
             if places.areas_m2:
                 self._places.setdefault(scene.source.name, []).append(places)
@@ -91,6 +97,16 @@ class Sampler:
         return shares
 
     def _draw_crop(self, rng: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Scene]:
+        for _ in range(DRAWS):
+            crop = self._try_crop(rng)
+            if crop is not None:
+                return crop
+        raise InputError(
+            f"none of {DRAWS} crops in a row could be read, the last unreadable scene: {self.skipped[-1]}",
+            expected="files that stay readable while training",
+        )
+
+    def _try_crop(self, rng: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Scene] | None:
         names, weights = list(self._weights), np.array(list(self._weights.values()))
         places = self._places[names[rng.choice(len(names), p=weights / weights.sum())]]
         scene, row, col = self._draw_point(places, rng)
@@ -102,9 +118,8 @@ class Sampler:
         try:
             image, labels = self._reader.read(scene, window_around(scene, (row, col), side * gsd))
         except InputError as error:
-            self._skip(error)
-            self._forget(scene)
-            return self._draw_crop(rng)
+            self._skip(scene, error)
+            return None
         image, labels = resample(image, labels, (side, side))
         image, labels = turn_crop(image, labels, rng, crop_px=job.crop_px, is_free=is_free)
         return change_colors(image, rng, amount), labels, scene
@@ -127,17 +142,12 @@ class Sampler:
         scene = place.scene
         return scene, int(np.clip(row, 0, scene.rows - 1)), int(np.clip(col, 0, scene.cols - 1))
 
-    def _forget(self, scene: Scene) -> None:
-        name = scene.source.name
-        self._places[name] = [p for p in self._places[name] if p.scene is not scene]
-        if not self._places[name]:
-            del self._weights[name]
-        if not self._weights:
-            raise InputError("no scene is left to train on", expected="files that stay readable while training")
-
-    def _skip(self, error: InputError) -> None:
-        LOG.warning("skipped: %s", error)
-        self.skipped.append(str(error))
+    def _skip(self, scene: Scene, error: InputError) -> None:
+        key = scene.source.name, scene.image
+        if key not in self._unreadable:
+            LOG.warning("skipped: %s", error)
+            self._unreadable.add(key)
+            self.skipped.append(str(error))
 
 
 def window_around(scene: Scene, center: tuple[int, int], side_m: float) -> Window:
@@ -169,9 +179,7 @@ def _find_places(scene: Scene, reader: SceneReader, rng: Generator) -> _Places:
     areas: dict[int, float] = {}
     found: dict[int, list[NDArray[np.int64]]] = {}
     pixel_m2 = scene.resolution_m[0] * scene.resolution_m[1]
-    strip = max(1, 16_000_000 // scene.cols)
-    for row in range(0, scene.rows, strip):
-        window = Window(row, 0, min(strip, scene.rows - row), scene.cols)
+    for window in scene.cut_strips():
         _, labels = reader.read(scene, window)
         for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
             if label == IGNORE:
@@ -180,6 +188,6 @@ def _find_places(scene: Scene, reader: SceneReader, rng: Generator) -> _Places:
             positions = np.flatnonzero(labels == label)
             positions = rng.choice(positions, min(len(positions), POINTS_PER_CLASS), replace=False)
             rows, cols = np.unravel_index(positions, labels.shape)
-            found.setdefault(int(label), []).append(np.stack([rows + row, cols], axis=1))
+            found.setdefault(int(label), []).append(np.stack([rows + window.row, cols], axis=1))
     points = {label: rng.permutation(np.concatenate(parts))[:POINTS_PER_CLASS] for label, parts in found.items()}
     return _Places(scene, areas, points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
 from geoseg.training.coco import coco_shapes, read_coco
-from geoseg.training.images import ImageInfo, describe_image, read_bands
+from geoseg.training.images import ImageInfo, describe_image, read_bands, read_image
 from geoseg.training.job import TrainingJob
 from geoseg.training.labels import decode_labels, ignore_bright, known_class
 from geoseg.training.layers import read_whole
@@ -31,6 +31,9 @@ LOG = logging.getLogger(__name__)
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Image uint8 (H, W, bands) and labels uint8 (H, W)."""
+
+STRIP_PX = 16_000_000
+"""How much of a scene is looked through at once."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Scene:
         only: the one class that is known, or `FULL`.
         shapes: its labels, where they are shapes.
         extent: 1 where `shapes` are valid; everywhere if None.
+        alpha: 1-based index of the image's alpha band; 0 where there is none.
     """
 
     source: Source
@@ -58,11 +62,18 @@ class Scene:
     only: int
     shapes: LabelShapes | None = None
     extent: LabelShapes | None = None
+    alpha: int = 0
 
     @property
     def window(self) -> Window:
         """The whole scene."""
         return Window(0, 0, self.rows, self.cols)
+
+    def cut_strips(self) -> Iterator[Window]:
+        """The scene from top to bottom, in windows of a bounded size."""
+        rows = max(1, STRIP_PX // self.cols)
+        for row in range(0, self.rows, rows):
+            yield Window(row, 0, min(rows, self.rows - row), self.cols)
 
 
 class SceneReader:
@@ -110,7 +121,7 @@ class SceneReader:
 
     def _decode(self, scene: Scene, window: Window) -> Pixels:
         source = scene.source
-        image = read_bands(scene.image, window)
+        image, valid = read_image(scene.image, window, alpha=scene.alpha)
         if scene.shapes is not None:
             labels = scene.shapes.burn(window)
             if scene.extent is not None:
@@ -119,6 +130,7 @@ class SceneReader:
             mask = None if scene.mask is None else read_bands(scene.mask, window, as_colors=source.kind == "colors")
             labels = decode_labels(source, self.legend, image, mask)
         labels = ignore_bright(labels, image, source.ignore_above)
+        labels[~valid] = IGNORE
         return np.ascontiguousarray(image[: self._bands].transpose(1, 2, 0)), labels
 
 
@@ -149,6 +161,28 @@ def find_scenes(job: TrainingJob, legend: ClassLegend, *, use: str) -> tuple[lis
     if not scenes and skipped:
         raise InputError(f"none of {len(skipped)} scenes to use for {use!r} can be read; first: {skipped[0]}")
     return scenes, skipped
+
+
+def keep_readable(scenes: Sequence[Scene], reader: SceneReader) -> tuple[list[Scene], list[str]]:
+    """The scenes that can be read to their last pixel, and why the others cannot.
+
+    Raises:
+        InputError: no scene is left.
+    """
+    kept: list[Scene] = []
+    skipped: list[str] = []
+    for scene in scenes:
+        try:
+            for strip in scene.cut_strips():
+                reader.read(scene, strip)
+        except InputError as error:
+            LOG.warning("skipped: %s", error)
+            skipped.append(str(error))
+        else:
+            kept.append(scene)
+    if skipped and not kept:
+        raise InputError(f"none of {len(skipped)} scenes can be read; first: {skipped[0]}")
+    return kept, skipped
 
 
 def _forget_files() -> None:
@@ -206,7 +240,7 @@ def _open_scene(path: Path, source: Source, legend: ClassLegend, bands: int) -> 
         _check_mask(mask, image, source)
     resolution = _ground_resolution_m(path, image, source)
     only = known_class(source, legend)
-    return Scene(source, path, mask, image.rows, image.cols, resolution, only, shapes, extent)
+    return Scene(source, path, mask, image.rows, image.cols, resolution, only, shapes, extent, image.alpha)
 
 
 def _name_file(template: str, image: Path, source: Source) -> Path:

@@ -51,7 +51,8 @@ class Source:
         width_m: width of lines without one.
         extent: vector file, named as `labels` are, with polygons outside of which nothing is known.
         ndvi_above: threshold of "ndvi"; the near infrared is band 4, red is band 1.
-        ignore_above: pixels with all bands at or above this value are no data; 256 for none.
+        ignore_above: pixels with all bands at or above this value are no data; 256 for none. Those that the image
+            itself calls so, by nodata in all bands, alpha 0 or a mask, are never labelled.
         ground_resolution_m: nominal, for images without georeference; 0 takes it from the georeference.
         scale: smallest and largest random change of the ground resolution; (1, 1) for none. Above 1 shows things
             smaller than they are.

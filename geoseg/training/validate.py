@@ -146,17 +146,19 @@ def _predict_cores(
     whole = Window(0, 0, *image.shape[:2])
     is_training = network.training
     network.eval()
-    for core in _split_cores(*image.shape[:2]):
-        padded, block = core.pad(HALO_PX, HALO_PX), core.intersect(whole)
-        rows, cols = (
-            _reflect_indices(np.arange(start, start + extent), size)
-            for start, extent, size in zip((padded.row, padded.col), padded.shape, image.shape[:2], strict=True)
-        )
-        x = normalise(torch.from_numpy(image[np.ix_(rows, cols)])[None].to(device), normalisation)
-        with torch.inference_mode(), autocast(precision, device):
-            logits = network(x)[0, :, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
-        yield block.within(whole), logits[:, : block.rows, : block.cols].float()
-    network.train(is_training)
+    try:
+        for core in _split_cores(*image.shape[:2]):
+            padded, block = core.pad(HALO_PX, HALO_PX), core.intersect(whole)
+            rows, cols = (
+                _reflect_indices(np.arange(start, start + extent), size)
+                for start, extent, size in zip((padded.row, padded.col), padded.shape, image.shape[:2], strict=True)
+            )
+            x = normalise(torch.from_numpy(image[np.ix_(rows, cols)])[None].to(device), normalisation)
+            with torch.inference_mode(), autocast(precision, device):
+                logits = network(x)[0, :, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
+            yield block.within(whole), logits[:, : block.rows, : block.cols].float()
+    finally:
+        network.train(is_training)
 
 
 def normalise(images: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:

@@ -139,6 +139,41 @@ def test_one_class_against_everything_else(tmp_path):
     assert result.classes == ("everything else", "road")
 
 
+def test_what_a_raster_calls_nodata_changes_nothing(tmp_path):
+    """Class 0 tagged as nodata, as many tools write it, is background on any grid."""
+    truth, predicted = make_classes(0), make_classes(1)
+    transform = GRID @ Affine.translation(0.2, 0.2)
+    same, moved = (
+        write_raster(tmp_path / f"{n}.tif", predicted, transform=t) for n, t in (("a", GRID), ("b", transform))
+    )
+    file = write_raster(tmp_path / "truth.tif", truth)
+    wanted = [evaluate(side, file).pixels.counts for side in (same, moved)]
+    for side in (same, moved):
+        with rasterio.open(side, "r+") as dataset:
+            dataset.nodata = 0
+    for side, counts in zip((same, moved), wanted, strict=True):
+        np.testing.assert_array_equal(evaluate(side, file).pixels.counts, counts)
+    np.testing.assert_array_equal(*wanted)
+
+
+@pytest.mark.parametrize("only_class", ["building", "vegetation"])
+def test_lines_are_compared_as_roads_only(tmp_path, only_class):
+    line = write_polygons(tmp_path / "a.gpkg", [shapely.LineString([(390_010, 5_819_990), (390_050, 5_819_960)])])
+    with pytest.raises(OptionError, match="roads only"):
+        evaluate(line, line, only_class=only_class)
+
+
+def test_lines_and_polygons_in_one_layer_are_refused(tmp_path):
+    mixed = [
+        shapely.LineString([(390_010, 5_819_990), (390_050, 5_819_960)]),
+        shapely.box(390_000, 5_819_960, 390_010, 5_819_970),
+    ]
+    geopandas.GeoDataFrame({"class_id": [2, 2]}, geometry=mixed, crs=UTM).to_file(tmp_path / "mixed.geojson")
+    raster = write_raster(tmp_path / "a.tif", make_classes(0))
+    assert_refused("lines, and 1 features", tmp_path / "mixed.geojson", raster)
+    assert_refused("lines, and 1 features", raster, tmp_path / "mixed.geojson")
+
+
 def test_polygons_without_classes_need_one(tmp_path, polygons):
     layer = write_polygons(tmp_path / "a.gpkg", polygons[0])
     file = write_raster(tmp_path / "a.tif", make_classes(2))

@@ -10,6 +10,7 @@ import shapely
 from affine import Affine
 from rasterio.features import rasterize
 
+from geoseg.evaluation import skeleton
 from geoseg.evaluation.network import build_network
 from geoseg.evaluation.road_layers import RoadMask, score_road_layers
 from geoseg.evaluation.skeleton import skeletonize_roads
@@ -120,3 +121,20 @@ def test_real_centrelines_come_back_from_a_raster(path):
     assert found.roads.completeness > 0.99
     assert found.roads.correctness > 0.98
     assert found.routes.apls > 0.9
+
+
+def test_a_window_full_of_road_is_not_mirrored_as_a_whole(monkeypatch):
+    shapes = []
+    thin = skeleton.skeletonize
+
+    def record(mask):
+        shapes.append(mask.shape)
+        return thin(mask)
+
+    monkeypatch.setattr(skeleton, "skeletonize", record)
+    monkeypatch.setattr(skeleton, "_MAX_MARGIN_PX", 20)
+    mask = np.ones((100, 130), bool)
+    mask[:10] = False
+    found = skeletonize_roads(mask, GeoGrid("", PIXELS, *mask.shape))
+    assert shapes == [(100 + 2 * 21, 130 + 2 * 21)]
+    assert all(shapely.box(0, -100, 130, 0).covers(line) for line in found)

@@ -20,7 +20,7 @@ from geoseg.models.networks import NetworkSpec, build_network
 from geoseg.models.package import ModelPackage, load_package
 from geoseg.models.packaging import make_package
 
-SPEC = NetworkSpec("Unet", "mobilenet_v2", 3, 4, (16, 16, 16, 8, 8))
+SPEC = NetworkSpec("Unet", "mobilenet_v2", 3, 4, (16, 8, 8), 3)
 PATCH_PX = 128
 
 

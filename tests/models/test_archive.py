@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from geoseg.errors import ModelError, OptionError, OutputError
 from geoseg.models.manifest import ModelPackage
-from geoseg.models.package import load_package
+from geoseg.models.package import load_package, write_package
 from geoseg.models.sharing import export_package
+from geoseg.models.verify import verify_package
+from tests.models.test_package import CopyPackage
 
 Repack = Callable[..., Path]
 
@@ -42,9 +46,25 @@ def test_a_zip_is_unpacked_once_and_again_where_its_copy_was_damaged(
     assert (folder / "model.onnx").stat().st_mtime_ns == before
     assert [p.name for p in (cache / "models").iterdir()] == [folder.name]
     (folder / "model.onnx").write_bytes(b"changed")
-    with pytest.raises(ModelError, match=r"model\.onnx"):
-        load_package(zipped)
-    assert load_package(zipped).fingerprint == package.fingerprint
+    assert load_package(zipped).files == package.files
+    assert (folder / "model.onnx").read_bytes() == package.graph.read_bytes()
+    (folder / "weights.safetensors").unlink()
+    assert verify_package(zipped).is_sound
+    assert [p.name for p in (cache / "models").iterdir()] == [folder.name]
+
+
+def test_another_package_in_the_place_of_the_copy_is_not_taken(
+    copy_package: CopyPackage, tmp_path: Path, cache: Path
+) -> None:
+    copy, zipped = copy_package(), tmp_path / "small.zip"
+    export_package(copy.path, zipped)
+    folder = load_package(zipped).path
+    write_package(replace(copy, path=folder, version="planted"), card="x")
+    assert load_package(folder).version == "planted"
+    assert load_package(zipped).version == copy.version
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert load_package(zipped).version == copy.version
 
 
 def test_export_refuses_other_suffixes(package: ModelPackage, tmp_path: Path) -> None:
@@ -175,3 +195,37 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("GEOSEG_CACHE", str(path))
     with pytest.raises(OutputError, match="GEOSEG_CACHE"):
         load_package(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compression_is_refused_unread(repack: Repack, cache: Path, method: int) -> None:
+    entry = zipfile.ZipInfo("README.md")
+    entry.compress_type = method
+    with pytest.raises(ModelError, match="neither stored nor deflated"):
+        load_package(repack(entry, b"text" * 100, without="README.md"))
+    assert not list(cache.rglob("*.*"))
+
+
+def test_malformed_headers_are_refused(package: ModelPackage, tmp_path: Path) -> None:
+    path = tmp_path / "odd.zip"
+    export_package(package.path, path)
+    good = path.read_bytes()
+    central = good.index(b"PK\1\2")
+    end = good.rindex(b"PK\5\6")
+    faults = {
+        # A flag that says UTF-8, and a name that is none.
+        "name": (central + 8, b"\x00\x08", central + 46, b"\xff\xfe"),
+        # A local header that lies far beyond the file, or before it.
+        "place": (central + 42, b"\xf0\xff\xff\x7f"),
+        "directory": (end + 16, b"\xff\xff\xff\x7f"),
+        "version": (central + 6, b"\xff\xff"),
+        "method": (central + 10, b"\x63\x00"),
+        "encrypted": (central + 8, b"\x01\x00"),
+    }
+    for fault in faults.values():
+        data = bytearray(good)
+        for place, new in zip(fault[::2], fault[1::2], strict=True):
+            data[place : place + len(new)] = new
+        path.write_bytes(data)
+        with pytest.raises(ModelError):
+            load_package(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,12 @@ def test_weights_of_another_network_are_refused(copy_package: CopyPackage) -> No
 def test_probabilities_sum_to_one(package: ModelPackage, scenery: NDArray[np.uint8]) -> None:
     probabilities = OnnxEngine(package, SAME).predict_probabilities(scenery[None])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["architecture", "encoder"])
+@pytest.mark.parametrize(
+    "name", ["tu-hf-hub:someone/net", "local-dir:/tmp/net", "tu-hf_hub:a/b", "a/b", "a b", "..\\b", 3]
+)
+def test_names_that_reach_out_are_refused(key: str, name: object) -> None:
+    with pytest.raises(ModelError, match=key):
+        read_spec({**dataclasses.asdict(SPEC), key: name})

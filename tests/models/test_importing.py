@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from geoseg.errors import ModelError, OptionError
+from geoseg.errors import ModelError, OptionError, OutputError
 from geoseg.legend import LAND_COVER, ClassLegend, LegendClass
 from geoseg.models.engine import PatchGeometry, open_engine
 from geoseg.models.generated import generate_image
@@ -24,6 +25,7 @@ from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import load_package
 from geoseg.models.torch_engine import load_network
 from geoseg.models.verify import verify_package
+from geoseg.models.wrap import Wrapping, wrap_graph
 
 RGB = ("red", "green", "blue")
 SIDE_PX = 128
@@ -110,10 +112,20 @@ def test_a_torch_export_gives_the_same_classes(tmp_path: Path, image: NDArray[np
     # Five pixels see nothing beyond them: one row of halo hides every seam.
     assert (package.halo_px, package.seam_error) == (32, 0)
     assert package.provenance["halo measured on"] == "an image made by code"
+    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tmp_path.glob("net.onnx*")}
+    assert len(hashes) == 2
+    assert package.provenance["imported from"] == hashes
     assert load_package(package.path) == package
     assert verify_package(package.path).is_sound
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is not measured, which takes a process of its own."""
+    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda folder, patch_px: 1000.0)
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("opset", [11, 13])
 def test_a_keras_export_gives_the_same_classes(tmp_path: Path, image: NDArray[np.uint8], opset: int) -> None:
     path = write_keras_like(tmp_path / "keras.onnx", outputs=4, opset=opset)
@@ -139,6 +151,7 @@ def test_a_keras_export_gives_the_same_classes(tmp_path: Path, image: NDArray[np
     assert package.provenance["halo measured on"] == "1 images"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_fixed_size_a_stride_and_a_sigmoid(tmp_path: Path, image: NDArray[np.uint8]) -> None:
     path = write_keras_like(tmp_path / "keras.onnx", outputs=1, stride=2, fixed=True)
     package = import_onnx(
@@ -163,6 +176,7 @@ def test_a_fixed_size_a_stride_and_a_sigmoid(tmp_path: Path, image: NDArray[np.u
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_torch_says_that_it_does_not_know_the_network(tmp_path: Path) -> None:
     path = write_keras_like(tmp_path / "keras.onnx", outputs=2)
     package = import_onnx(
@@ -239,3 +253,34 @@ def test_files_that_are_no_such_model_are_refused(tmp_path: Path, kind: str) -> 
             patch_px=SIDE_PX,
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_package_is_left_alone(tmp_path: Path) -> None:
+    path = write_keras_like(tmp_path / "keras.onnx", outputs=4)
+    output = tmp_path / "photos"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    given = {"name": "from-keras", "bands": RGB, "legend": LAND_COVER, "ground_resolution_m": 0.5}
+    with pytest.raises(OutputError, match="no model package"):
+        import_onnx(path, output, layout="NHWC", patch_px=SIDE_PX, **given)
+    assert [(p.name, p.read_text()) for p in output.iterdir()] == [("notes.txt", "mine")]
+    assert {p.name for p in tmp_path.iterdir()} - {"cache"} == {"keras.onnx", "photos"}
+
+
+def test_no_class_at_all_gives_no_division_by_zero() -> None:
+    score = np.full((1, 3, 2, 2), -200.0, np.float32)
+    score[0, 1, 0, 0] = 200
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "score"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 2, 2])],
+        [numpy_helper.from_array(score, "score")],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+    wrapping = Wrapping([0.0] * 3, [1.0] * 3, "NCHW", "sigmoid", 3, 3, False, 2)
+    session = onnxruntime.InferenceSession(wrap_graph(model, wrapping).SerializeToString())
+    (found,) = session.run(None, {"images": np.zeros((1, 3, 2, 2), np.uint8)})
+    assert np.isfinite(found).all()
+    assert found[0, :, 0, 0].tolist() == [0, 1, 0]
+    assert not found[0, :, 1, 1].any()

@@ -256,3 +256,20 @@ def test_any_other_value_gives_a_package_or_a_model_error(table: dict[str, Any],
     except ModelError:
         return
     assert parse_manifest(format_manifest(found).encode(), Path("package")) == found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"mean_iou": 0.5', '"mean_iou": 1e999'),
+        ('"mean_iou": 0.5', '"mean_iou": -1e999'),
+        ("geoseg train", "\\ud800"),
+        ("made by code", "\\udfff"),
+    ],
+)
+def test_infinite_numbers_and_half_characters_are_refused(package: ModelPackage, old: str, new: str) -> None:
+    text = format_manifest(package)
+    changed = text.replace(old, new)
+    assert changed != text
+    with pytest.raises(ModelError, match=r"model\.json"):
+        parse_manifest(changed.encode(), package.path)

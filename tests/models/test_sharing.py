@@ -104,3 +104,13 @@ def test_weights_that_the_graph_computes_otherwise_are_found(copy_package: CopyP
 def test_what_is_no_package_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.json"):
         verify_package(tmp_path)
+
+
+def test_more_than_one_file_holds_is_refused(
+    package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoseg.models.deepness.MAX_BYTES", 1000)
+    with pytest.raises(ModelError, match="small-1") as caught:
+        export_package(package.path, tmp_path / "one.onnx", onnx=True)
+    assert "zip" in caught.value.remedy
+    assert not (tmp_path / "one.onnx").exists()

@@ -88,3 +88,10 @@ def test_files_without_a_header_are_refused(tmp_path: Path, data: bytes) -> None
     (tmp_path / "w.safetensors").write_bytes(data)
     with pytest.raises(ModelError, match="header"):
         read_weights_header(tmp_path / "w.safetensors")
+
+
+def test_empty_tensors_may_begin_where_others_do(tmp_path: Path) -> None:
+    for names in ("ab", "ba"):
+        empty, full = (tensor(shape=[0], data_offsets=[0, 0]), tensor())
+        path = write(tmp_path / "w", {n: empty if n == "b" else full for n in names})
+        assert read_weights_header(path)["b"].length == 0

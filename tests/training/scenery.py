@@ -20,9 +20,11 @@ from geoseg.training.source import Source
 CALM = Augmentation(*[0.0] * len(dataclasses.fields(Augmentation)))
 
 
-def write_raster(path: Path, bands: NDArray[np.uint8], *, gsd: float | None = 0.4, shift: float = 0.0) -> Path:
+def write_raster(
+    path: Path, bands: NDArray[np.uint8], *, gsd: float | None = 0.4, shift: float = 0.0, **changes: Any
+) -> Path:
     """A GeoTIFF (UTM) where `gsd` is given, otherwise an image without georeference."""
-    options: dict[str, Any] = {"driver": "GTiff" if path.suffix == ".tif" else "PNG", "dtype": "uint8"}
+    options: dict[str, Any] = {"driver": "GTiff" if path.suffix == ".tif" else "PNG", "dtype": "uint8"} | changes
     if gsd is not None:
         transform = Affine(gsd, 0, 500_000 + shift, 0, -gsd, 9_330_000)
         options |= {"crs": "EPSG:32737", "transform": transform}
@@ -44,6 +46,11 @@ def write_scene(folder: Path, stem: str, *, seed: int = 0, size: int = 96, gsd: 
     write_raster(folder / f"{stem}.tif", image, gsd=gsd)
     write_raster(folder / f"{stem}_classes.tif", labels[None], gsd=gsd)
     return labels
+
+
+def cut_short(path: Path) -> None:
+    """Leave a file that opens and cannot be read to its end."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def make_source(**changes: Any) -> Source:

@@ -20,10 +20,11 @@ from geoseg.models.networks import build_network, load_weights
 from geoseg.training import step as step_module
 from geoseg.training.checkpoint import read_description, restore_folder, write_folder
 from geoseg.training.fit import TrainingError, train
+from geoseg.training.history import History
 from geoseg.training.job import Normalisation
 from geoseg.training.step import Learner, StepResult
 from geoseg.training.validate import Score, count_pairs, predict_classes, weigh_losses
-from tests.training.scenery import make_source, write_scene
+from tests.training.scenery import cut_short, make_source, write_scene
 
 JOB = """
 ground_resolution_m = 0.4
@@ -160,8 +161,9 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     learn = Learner.learn
 
     def learn_until(learner: Learner, batch: object, **where: Any) -> StepResult:
-        if where["step"] == step:
-            raise KeyboardInterrupt
+        # In the midst of a step, which nothing may tear.
+        if where["step"] == step - 1:
+            signal.raise_signal(signal.SIGINT)
         return learn(learner, batch, **where)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Learner, "learn", learn_until)
@@ -174,9 +176,46 @@ def test_an_interrupted_run_ends_well_and_goes_on_where_it_was(folder: Path, mon
     with monkeypatch.context() as patch:
         stop_at(4, patch)
         assert train(job, folder / "parts", root=folder).steps == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert train(job, folder / "parts", root=folder).steps == 6
     assert_same_run(folder / "whole", folder / "parts", tables=["steps.csv"], checkpoints=["last"])
     assert [int(r["step"]) for r in read_table(folder / "parts" / "log.csv")] == [4, 6]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_validation_that_a_checkpoint_knows_nothing_of_is_logged_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, record = write_job(folder, steps=1), History.record_validation
+
+    def record_and_die(history: History, step: int, **what: Any) -> None:
+        record(history, step, **what)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "record_validation", record_and_die)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(job, folder / "out", root=folder)
+    train(job, folder / "out", root=folder)
+    assert [int(r["step"]) for r in read_table(folder / "out/log.csv")] == [1]
+    assert [int(r["step"]) for r in read_table(folder / "out/steps.csv")] == [1]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_held_out_scene_that_cannot_be_read_is_skipped(folder: Path) -> None:
+    write_scene(folder, "c", size=256)
+    cut_short(folder / "c.tif")
+    result = train(write_job(folder, steps=1, held_out="[bc]"), folder / "out", root=folder)
+    assert len(result.skipped) == 1
+    assert "c.tif" in result.skipped[0]
+    assert read_description(folder / "out/best")["sources"]["validation"] == {"held out": ["b.tif"]}
+
+
+@pytest.mark.usefixtures("without_report")
+def test_classes_may_weigh_differently(folder: Path) -> None:
+    job = write_job(folder, steps=2)
+    job.write_text(job.read_text() + "[loss.class_weights]\nroad = 2\n")
+    assert train(job, folder / "out", root=folder).steps == 2
 
 
 def assert_same_run(whole: Path, parts: Path, *, tables: list[str], checkpoints: list[str]) -> None:
@@ -258,8 +297,9 @@ def test_another_job_does_not_go_on_in_the_same_folder(folder: Path) -> None:
     train(write_job(folder, steps=1), folder / "out", root=folder)
     other = write_job(folder, "other", steps=1)
     other.write_text(other.read_text().replace("seed = 3", "seed = 4"))
-    with pytest.raises(OptionError, match="another job"):
-        train(other, folder / "out", root=folder)
+    for job in (other, write_job(folder, "third", steps=1, schedule="momentum = 0.5")):
+        with pytest.raises(OptionError, match="another job"):
+            train(job, folder / "out", root=folder)
 
 
 def test_a_held_out_scene_must_not_be_trained_on(folder: Path) -> None:
@@ -310,6 +350,13 @@ class Brightness(nn.Module):
         return x.mean(1, keepdim=True) * self.sign
 
 
+def test_a_failed_prediction_leaves_a_network_in_training() -> None:
+    network = Brightness().train()
+    with pytest.raises(RuntimeError):
+        predict_classes(network, Normalisation((0.0,) * 2, (1.0,) * 2), np.zeros((8, 8, 3), np.uint8))
+    assert network.training
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (800, 33), (31, 1600), (768, 769)])
 def test_every_pixel_is_predicted_in_its_place(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
@@ -351,6 +398,10 @@ def test_a_trained_network_is_gone_on_from(folder: Path, without_report: None) -
     job.write_text(job.read_text().replace(rates, "encoder_rate = 1e-9\ndecoder_rate = 1e-9"))
     second = train(job, folder / "second", root=folder)
     assert second.metrics["mean_iou"] == pytest.approx(first.metrics["mean_iou"], abs=0.05)
+    (folder / "first").rename(folder / "elsewhere")
+    job.write_text(job.read_text().replace("steps = 1\n", "steps = 2\n"))
+    assert train(job, folder / "second", root=folder).steps == 2
+    (folder / "elsewhere").rename(folder / "first")
     with pytest.raises(OptionError, match=r"network\.start"):
         train(
             write_job(folder, "third", steps=1, network=f'start = "{folder / "first/best"}"'), folder / "3", root=folder

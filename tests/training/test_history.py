@@ -50,16 +50,16 @@ def test_a_killed_run_leaves_no_trace(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: int, ahead: int, torn: str
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    whole = History(folder / "whole", step=0)
+    whole = History(folder / "whole", step=0, validated_step=0)
     record(whole, 1, LAST)
     whole.close()
-    first = History(folder / "parts", step=0)
+    first = History(folder / "parts", step=0, validated_step=0)
     record(first, 1, min(LAST, checkpoint + ahead), pace=2.0)
     # A killed process does not close its files; what was recorded is there all the same.
     for name in (STEPS, VALIDATIONS):
         with (folder / "parts" / name).open("a") as file:
             file.write(torn)
-    second = History(folder / "parts", step=checkpoint)
+    second = History(folder / "parts", step=checkpoint, validated_step=checkpoint)
     record(second, checkpoint + 1, LAST, pace=3.0)
     second.close()
     first.close()
@@ -67,7 +67,7 @@ def test_a_killed_run_leaves_no_trace(
 
 
 def test_what_was_recorded_can_be_read_at_once(tmp_path: Path) -> None:
-    history = History(tmp_path, step=0)
+    history = History(tmp_path, step=0, validated_step=0)
     assert read_columns(tmp_path / STEPS) == {}
     record(history, 1, 8)
     steps, log = read_columns(tmp_path / STEPS), read_columns(tmp_path / VALIDATIONS)
@@ -89,7 +89,7 @@ def test_what_was_recorded_can_be_read_at_once(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_none_survives(tmp_path: Path) -> None:
-    history = History(tmp_path, step=0)
+    history = History(tmp_path, step=0, validated_step=0)
     history.record_step(1, minutes=0, loss=1, gradient_norm=float("inf"), rate=0)
     history.record_step(2, minutes=0, loss=1, gradient_norm=float("nan"), rate=0)
     history.close()
@@ -97,10 +97,10 @@ def test_a_number_that_is_none_survives(tmp_path: Path) -> None:
 
 
 def test_a_table_of_another_job_is_not_continued(tmp_path: Path) -> None:
-    history = History(tmp_path, step=0)
+    history = History(tmp_path, step=0, validated_step=0)
     record(history, 1, 4)
     history.close()
-    other = History(tmp_path, step=4)
+    other = History(tmp_path, step=4, validated_step=4)
     scores = {"another": Score(("x",), np.array([[1]]))}
     with pytest.raises(OutputError, match="lacks the columns another: x"):
         other.record_validation(5, minutes=0, train_loss=1, validation_loss=1, mean_iou=1, scores=scores)
@@ -114,4 +114,4 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_columns(tmp_path / "absent.csv")
     with pytest.raises(InputError, match="cannot be read"):
-        History(tmp_path, step=3)
+        History(tmp_path, step=3, validated_step=3)

@@ -78,6 +78,8 @@ def test_defaults_and_types(tmp_path: Path) -> None:
         ("[network]", '[loss.class_weights]\nroad = "much"\n[network]', "loss.class_weights.road"),
         ("[network]", '[loss]\nclass_weights = "balance"\n[network]', "'balanced'"),
         ("[schedule]", "[schedule", "cannot be read"),
+        ("[network]", '[network]\nstart = "best"\nencoder_weights = "hub:imagenet"', "its own encoder_weights"),
+        ('use = "train"', 'use = "train"\nweight = 0', "used to train has a weight"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -190,6 +190,16 @@ def test_dice_ends_at_zero_for_the_truth_and_near_one_for_its_opposite() -> None
     assert wrong.item() > 0.9
 
 
+@pytest.mark.parametrize("term", ["dice", "lovasz"])
+def test_classes_of_partial_samples_are_measured_apart(term: str) -> None:
+    logits, labels, only = make_logits(7), make_labels(8, 2), torch.tensor([1, 3])
+    pair, one, other = (
+        segmentation_loss(logits[part], labels[part], only[part], class_weights=WEIGHTS, **NONE | {term: 1.0})
+        for part in (slice(2), slice(1), slice(1, 2))
+    )
+    torch.testing.assert_close(pair, (WEIGHTS[1] * one + WEIGHTS[3] * other) / (WEIGHTS[1] + WEIGHTS[3]))
+
+
 def test_samples_weigh_the_same_whatever_they_know() -> None:
     logits, labels = make_logits(7), make_labels(8, 2)
     mixed = segmentation_loss(logits, labels, torch.tensor([FULL, 2]), cross_entropy=1.0, dice=0.5)

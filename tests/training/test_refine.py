@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from geoseg.training.refine_job import RefineJob, RefineLoss, RefinerSize, Refin
 from geoseg.training.samples import Batch
 from geoseg.training.step import TrainingError
 from geoseg.training.validate import Score, count_pairs, predict_classes
-from tests.training.scenery import write_scene
+from tests.training.scenery import cut_short, write_scene
 
 SPEC = NetworkSpec("Unet", "mobilenet_v2", 3, 4, (16, 8, 8), 3)
 NORMALISATION = Normalisation((127.5,) * 3, (127.5,) * 3)
@@ -245,6 +247,45 @@ def test_best_is_the_network_alone_where_refinement_does_not_help(
     base = read_weights(folder / "base" / "weights.safetensors")
     assert are_equal({n.removeprefix("network."): v for n, v in weights.items() if n.startswith("network.")}, base)
     assert not weights["refiner.head.weight"].any()
+
+
+@pytest.mark.parametrize("after", [0.4, 0.6])
+def test_only_what_helped_is_packaged(folder: Path, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
+    scores = iter([0.5, after])
+    made: list[Path] = []
+
+    def package(imagery: object, packaging: object, checkpoint: Path, output: Path) -> argparse.Namespace:
+        made.append(output)
+        return argparse.Namespace(path=output)
+
+    monkeypatch.setattr("geoseg.training.refine.weigh_scores", lambda *a: next(scores))
+    monkeypatch.setattr("geoseg.training.refine.package_weights", package)
+    job = write_job(folder, steps=1, adversarial=0.0)
+    job.write_text(job.read_text() + '[package]\nname = "p"\nversion = "1"\nsummary = "s"\nhalo_images = ["a.tif"]\n')
+    result = refine(job, folder / "out", root=folder)
+    assert (result.package is not None) == (len(made) == 1) == (after > 0.5)
+    assert ("not packaged" in result.format()) == (after < 0.5)
+
+
+def test_an_interrupted_run_ends_after_its_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn_batch = Game.learn_batch
+
+    def interrupt(play: Game, batch: Batch, step: int) -> game.StepReport:
+        signal.raise_signal(signal.SIGINT)
+        return learn_batch(play, batch, step)
+
+    monkeypatch.setattr(Game, "learn_batch", interrupt)
+    assert refine(write_job(folder, adversarial=0.0), folder / "out", root=folder).steps == 1
+    assert read_description(folder / "out" / "last")["validated_step"] == 1
+
+
+def test_a_held_out_scene_that_cannot_be_read_is_skipped(folder: Path) -> None:
+    write_scene(folder, "c", size=256)
+    cut_short(folder / "c.tif")
+    (folder / "job.toml").write_text(TRAINING.replace("b.tif", "[bc].tif"))
+    result = refine(write_job(folder, steps=1, adversarial=0.0), folder / "out", root=folder)
+    assert len(result.skipped) == 1
+    assert "c.tif" in result.skipped[0]
 
 
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])

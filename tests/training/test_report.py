@@ -160,7 +160,7 @@ def test_the_page_shows_it_all(tmp_path: Path, job: TrainingJob, scenes: list[Sc
         EVIL: Score(tuple(c.name for c in LAND_COVER.classes), np.arange(16).reshape(4, 4)),
         "roads": Score(("not road", "road"), np.array([[10, 2], [3, 4]])),
     }
-    history = History(tmp_path, step=0)
+    history = History(tmp_path, step=0, validated_step=0)
     for step in range(1, 9):
         norm = float("inf") if step == 3 else 1.5
         history.record_step(step, minutes=step, loss=1 / step, gradient_norm=norm, rate=1e-3)
@@ -201,7 +201,7 @@ def test_the_page_shows_it_all(tmp_path: Path, job: TrainingJob, scenes: list[Sc
 
 
 def test_a_run_without_validation_has_a_report(tmp_path: Path, job: TrainingJob) -> None:
-    History(tmp_path, step=0).close()
+    History(tmp_path, step=0, validated_step=0).close()
     path = write_report(tmp_path, job, legend=LAND_COVER, frequencies={}, scores={}, tiles=(), skipped=())
     assert "over-fitting cannot be told" in path.read_text()
 

@@ -89,8 +89,22 @@ def test_scenes_that_vanish_are_named_and_skipped(tmp_path: Path) -> None:
     assert len(sampler.skipped) == 1
     assert "a.tif" in sampler.skipped[0]
     (tmp_path / "b.tif").unlink()
-    with pytest.raises(InputError, match="no scene is left"):
+    with pytest.raises(InputError, match=r"none of 100 crops in a row could be read.*b\.tif"):
         sampler.draw_batch(9)
+
+
+def test_what_is_drawn_does_not_depend_on_when_a_scene_vanished(tmp_path: Path) -> None:
+    for stem in "abc":
+        write_scene(tmp_path, stem, seed=ord(stem))
+    early, late = (make_sampler(make_job(tmp_path), cache_mb=0) for _ in range(2))
+    (tmp_path / "a.tif").unlink()
+    for number in range(5):
+        early.draw_batch(number)
+    assert len(early.skipped) == 1
+    for number in range(5, 9):
+        one, other = early.draw_batch(number), late.draw_batch(number)
+        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.labels, other.labels)
 
 
 def test_windows_stay_inside_where_they_can() -> None:

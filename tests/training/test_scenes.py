@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
 from geoseg.legend import LAND_COVER
 from geoseg.training.losses import IGNORE
-from geoseg.training.scenes import SceneReader, find_scenes
-from tests.training.scenery import make_job, make_source, write_raster, write_scene
+from geoseg.training.scenes import SceneReader, find_scenes, keep_readable
+from tests.training.scenery import cut_short, make_job, make_source, write_raster, write_scene
 
 
 def test_ground_resolution_is_geodesic_or_nominal(tmp_path: Path) -> None:
@@ -72,6 +75,73 @@ def test_bad_scenes_are_named_and_skipped(tmp_path: Path) -> None:
     assert len(skipped) == 4
     for name, text in zip("bcde", skipped, strict=True):
         assert str(tmp_path / name) in text
+
+
+def test_scenes_that_open_and_cannot_be_read_are_named_and_skipped(tmp_path: Path) -> None:
+    for stem in "abc":
+        write_scene(tmp_path, stem, size=256)
+    cut_short(tmp_path / "b.tif")
+    cut_short(tmp_path / "c_classes.tif")
+    scenes, skipped = find_scenes(make_job(tmp_path), LAND_COVER, use="train")
+    assert ([s.image.stem for s in scenes], skipped) == (["a", "b", "c"], [])
+    reader = SceneReader(LAND_COVER, bands=3, cache_mb=10)
+    kept, skipped = keep_readable(scenes, reader)
+    assert [s.image.stem for s in kept] == ["a"]
+    assert ["b.tif" in skipped[0], "c_classes.tif" in skipped[1]] == [True, True]
+    with pytest.raises(InputError, match="none of 2 scenes can be read"):
+        keep_readable(scenes[1:], reader)
+    assert keep_readable([], reader) == ([], [])
+
+
+COLLAR = np.s_[:, :, :24]
+"""Where an image has no content."""
+
+NDVI = {"kind": "ndvi", "only": "vegetation", "labels": ""}
+KINDS = [
+    {"kind": "classes"},
+    {"kind": "binary", "only": "road"},
+    {"kind": "colors", "colors": {"road": ((2, 2, 2),)}},
+    NDVI,
+]
+
+
+def write_collared(path: Path, *, bands: int, alpha: bool) -> None:
+    """An image with a collar: alpha 0, or nodata in all bands; a pixel that is nodata in some bands is valid."""
+    image = np.random.default_rng(0).integers(1, 255, (bands, 96, 96), np.uint8)
+    image[0, 50, 50] = 0
+    image[COLLAR] = 0
+    if not alpha:
+        write_raster(path, image, nodata=0, photometric="minisblack")
+        return
+    opaque = np.full((1, 96, 96), 255, np.uint8)
+    opaque[COLLAR] = 0
+    write_raster(path, np.concatenate([image, opaque]))
+    with rasterio.open(path, "r+") as raster:
+        raster.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * (bands - 1), ColorInterp.alpha]
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: str(k["kind"]))
+def test_where_the_image_says_nothing_nothing_is_labelled(tmp_path: Path, kind: dict[str, Any], alpha: bool) -> None:
+    write_collared(tmp_path / "a.tif", bands=4 if kind is NDVI else 3, alpha=alpha)
+    write_raster(tmp_path / "a_classes.tif", np.full((3, 96, 96), 2, np.uint8))
+    (scene,), _ = find_scenes(make_job(tmp_path, make_source(**kind)), LAND_COVER, use="train")
+    image, labels = SceneReader(LAND_COVER, bands=3, cache_mb=1).read(scene, Window(4, 4, 80, 90))
+    assert image.shape == (80, 90, 3)
+    assert (labels[:, :20] == IGNORE).all()
+    assert (labels[:, 20:] != IGNORE).all()
+
+
+def test_alpha_is_no_near_infrared(tmp_path: Path) -> None:
+    """But GDAL calls near infrared alpha where its writer named no band."""
+    write_collared(tmp_path / "a.tif", bands=3, alpha=True)
+    image = np.random.default_rng(0).integers(0, 255, (4, 96, 96), np.uint8)
+    write_raster(tmp_path / "b.tif", image)
+    (scene,), skipped = find_scenes(make_job(tmp_path, make_source(**NDVI)), LAND_COVER, use="train")
+    assert (scene.image.stem, scene.alpha) == ("b", 0)
+    assert "a.tif has 3 bands" in skipped[0]
+    _, labels = SceneReader(LAND_COVER, bands=3, cache_mb=1).read(scene, scene.window)
+    assert (labels != IGNORE).all()
 
 
 def test_when_nothing_is_left_it_is_an_error(tmp_path: Path) -> None:
