@@ -234,7 +234,7 @@ class TestModels:
 
     def test_missing_field(self, refuse: Run, image: Path, package: Path) -> None:
         description = json.loads((package / "model.json").read_text())
-        del description["halo_px"]
+        del description["properties"]["geoseg:halo_px"]
         (package / "model.json").write_text(json.dumps(description))
         self.refuse_model(refuse, image, package, "halo_px")
 

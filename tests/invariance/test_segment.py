@@ -147,7 +147,7 @@ class TestSecondRun:
         first = self.run(tmp_path, scene, model=package)
         assert self.run(tmp_path, scene, model=package).tiles_computed == 0
         description = package / "model.json"
-        description.write_text(description.read_text().replace('"version": "1.0"', '"version": "1.1"'))
+        description.write_text(description.read_text().replace('"geoseg:version": "1.0"', '"geoseg:version": "1.1"'))
         assert self.run(tmp_path, scene, model=package).tiles_computed == first.tiles
 
     def test_a_changed_option_is_noticed(self, scene: Path, tmp_path: Path) -> None:

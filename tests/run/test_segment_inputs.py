@@ -36,9 +36,9 @@ def small_patches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The shipped package with patches of 128 px, halo 32 px and pixels of 0.5 m, and the fake engine behind it."""
     load = geoseg.load_model
 
-    def load_small(model: str | Path) -> Any:
+    def load_small(model: str | Path, *, refine: bool) -> Any:
         sizes = {"patch_px": 128, "halo_px": 32, "ground_resolution_m": 0.5}
-        return replace(load(model), legend=LAND_COVER, bands=("red", "green", "blue"), **sizes)
+        return replace(load(model, refine=refine), legend=LAND_COVER, bands=("red", "green", "blue"), **sizes)
 
     for module in (segment_module, graph):
         monkeypatch.setattr(module, "load_package", load_small)
