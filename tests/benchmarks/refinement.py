@@ -80,9 +80,10 @@ def main(job_path: str, root: str, *runs: str) -> None:
         network = load_average(run)
         for place in dict.fromkeys(s.source.name for s in scenes):
             results = [judge(network, job, s, reader) for s in scenes if s.source.name == place]
-            counts = reduce(operator.add, (r.counts for r in results))
+            matrix = reduce(operator.add, (r.pixels for r in results))
+            boundary = reduce(operator.add, (r.counts.boundary for r in results))
             buildings = reduce(operator.add, (r.buildings for r in results if r.buildings))
-            scores = [*counts.matrix.iou, np.nanmean(counts.boundary.iou), buildings.matched.f1]
+            scores = [*matrix.iou, np.nanmean(boundary.iou), buildings.matched.f1]
             shape = buildings.predicted
             cells = [*(f"{s:.3f}" for s in scores), f"{shape.mean_corners:.1f}", f"{shape.right_share:.3f}"]
             print(f"| {run.name} | {place} | {' | '.join(cells)} |", flush=True)
