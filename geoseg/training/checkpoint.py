@@ -19,6 +19,8 @@ from geoseg.errors import ModelError, OutputError
 from geoseg.models.networks import load_weights, read_weights
 
 WEIGHTS = "weights.safetensors"
+AVERAGE = "average.safetensors"
+OPTIMIZER = "optimizer.safetensors"
 DESCRIPTION = "checkpoint.json"
 
 
@@ -85,26 +87,33 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def write_progress(
-    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, description: Mapping[str, Any]
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    description: Mapping[str, Any],
 ) -> None:
-    """Write all that training needs to go on."""
-    tensors = {
-        WEIGHTS: network.state_dict(),
-        "average.safetensors": average.state_dict(),
-        "optimizer.safetensors": list_moments(optimizer),
-    }
+    """Write all that training needs to go on, modules and optimisers by the name of their file.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    tensors = {name: module.state_dict() for name, module in modules.items()}
+    tensors |= {name: list_moments(optimizer) for name, optimizer in optimizers.items()}
     write_folder(folder, tensors, description)
 
 
-def read_progress(folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def read_progress(
+    folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> dict[str, Any]:
     """Put the state of `write_progress` back and return its description.
 
     Raises:
         ModelError: the checkpoint is damaged or of another network.
     """
-    load_weights(network, folder / WEIGHTS)
-    load_weights(average, folder / "average.safetensors")
-    restore_moments(optimizer, read_weights(folder / "optimizer.safetensors"))
+    for name, module in modules.items():
+        load_weights(module, folder / name)
+    for name, optimizer in optimizers.items():
+        restore_moments(optimizer, read_weights(folder / name))
     return read_description(folder)
 
 

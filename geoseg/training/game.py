@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from geoseg.models.networks import load_weights, read_weights
 from geoseg.models.refiner import RefinedNetwork
 from geoseg.training.adversarial import BETAS, Adversary, absolute_loss
 from geoseg.training.balance import StepReport
 from geoseg.training.base import Base
-from geoseg.training.checkpoint import WEIGHTS, list_moments, read_description, restore_moments, write_folder
+from geoseg.training.checkpoint import AVERAGE, OPTIMIZER, WEIGHTS, read_progress, write_progress
 from geoseg.training.discriminator import Discriminator
 from geoseg.training.losses import FULL, IGNORE, segmentation_loss
 from geoseg.training.optimize import learning_rate_factor, set_learning_rates, update_average
@@ -123,9 +122,7 @@ class Game:
         Raises:
             OutputError: the folder cannot be written.
         """
-        tensors = {name: module.state_dict() for name, module in self._modules().items()}
-        tensors |= {name: list_moments(optimizer) for name, optimizer in self._optimizers().items()}
-        write_folder(folder, tensors, description)
+        write_progress(folder, self._modules(), self._optimizers(), description)
 
     def read(self, folder: Path) -> dict[str, Any]:
         """Put back what `write` wrote, and return its description.
@@ -133,18 +130,14 @@ class Game:
         Raises:
             ModelError: the folder is damaged or of another game.
         """
-        for name, module in self._modules().items():
-            load_weights(module, folder / name)
-        for name, optimizer in self._optimizers().items():
-            restore_moments(optimizer, read_weights(folder / name))
-        return read_description(folder)
+        return read_progress(folder, self._modules(), self._optimizers())
 
     def _modules(self) -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {WEIGHTS: self.model, "average.safetensors": self.average}
+        modules: dict[str, nn.Module] = {WEIGHTS: self.model, AVERAGE: self.average}
         return modules | ({"discriminator.safetensors": self.adversary.discriminator} if self.adversary else {})
 
     def _optimizers(self) -> dict[str, Optimizer]:
-        optimizers: dict[str, Optimizer] = {"optimizer.safetensors": self.optimizer}
+        optimizers: dict[str, Optimizer] = {OPTIMIZER: self.optimizer}
         return optimizers | (
             {"discriminator_optimizer.safetensors": self.adversary.optimizer} if self.adversary else {}
         )

@@ -174,6 +174,20 @@ def resample(image: NDArray[np.uint8], labels: NDArray[np.uint8], shape: tuple[i
     return scaled.reshape(*shape, -1), np.asarray(nearest, np.uint8)
 
 
+def read_whole(scene: Scene, reader: SceneReader, resolution_m: float) -> Pixels:
+    """A whole scene at another ground resolution in metres.
+
+    Raises:
+        InputError: the files cannot be read.
+    """
+    image, labels = reader.read(scene, scene.window)
+    rows, cols = (
+        max(1, round(size * gsd / resolution_m))
+        for size, gsd in zip(scene.window.shape, scene.resolution_m, strict=True)
+    )
+    return resample(image, labels, (rows, cols))
+
+
 def _find_places(scene: Scene, reader: SceneReader, rng: Generator) -> _Places:
     """Read in strips, so that a scene of any size can be looked through."""
     areas: dict[int, float] = {}

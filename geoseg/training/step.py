@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import GeosegError
-from geoseg.training.checkpoint import read_progress, write_progress
+from geoseg.training.checkpoint import AVERAGE, OPTIMIZER, WEIGHTS, read_progress, write_progress
 from geoseg.training.job import TrainingJob
 from geoseg.training.losses import segmentation_loss
 from geoseg.training.optimize import build_optimizer, learning_rate_factor, set_learning_rates, update_average
@@ -113,7 +113,7 @@ class Learner:
             OutputError: the folder cannot be written.
         """
         described = {**state, "scaler": self.scaler.state_dict()}
-        write_progress(folder, self.network, self.average, self.optimizer, described)
+        write_progress(folder, self._modules(), {OPTIMIZER: self.optimizer}, described)
 
     def read(self, folder: Path) -> dict[str, Any]:
         """Put back what `write` wrote, and return the state.
@@ -121,6 +121,9 @@ class Learner:
         Raises:
             ModelError: the folder is damaged or of another network.
         """
-        state = read_progress(folder, self.network, self.average, self.optimizer)
+        state = read_progress(folder, self._modules(), {OPTIMIZER: self.optimizer})
         self.scaler.load_state_dict(state["scaler"])
         return state
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {WEIGHTS: self.network, AVERAGE: self.average}

@@ -14,7 +14,7 @@ from geoseg.grid import Window
 from geoseg.legend import ClassLegend, LegendClass
 from geoseg.training.job import TrainingJob
 from geoseg.training.losses import FULL
-from geoseg.training.samples import resample
+from geoseg.training.samples import read_whole
 from geoseg.training.scenes import Scene, SceneReader
 from geoseg.training.validate import count_pairs, predict_classes
 
@@ -108,20 +108,15 @@ def cut_tiles(
 
     The scene is predicted whole, so that no tile suffers from its border and the counts add up to those of the scene.
     """
-    image, truth = reader.read(scene, scene.window)
-    rows, cols = (
-        max(1, round(size * gsd / job.ground_resolution_m))
-        for size, gsd in zip(scene.window.shape, scene.resolution_m, strict=True)
-    )
-    image, truth = resample(image, truth, (rows, cols))
+    image, truth = read_whole(scene, reader, job.ground_resolution_m)
     predicted = predict_classes(network, job.normalisation, image, precision=job.schedule.precision)
     classes = legend.classes
     if scene.only != FULL:
         known = legend.classes[scene.only]
         classes = LegendClass(0, f"not {known.name}", (0, 0, 0), "background"), replace(known, id=1)
         predicted = (predicted == scene.only).astype(np.uint8)
-    whole = Window(0, 0, rows, cols)
-    row_edges, col_edges = (_cut_evenly(size, tile_px) for size in (rows, cols))
+    whole = Window(0, 0, *truth.shape)
+    row_edges, col_edges = (_cut_evenly(size, tile_px) for size in truth.shape)
     for top, bottom in pairwise(row_edges):
         for left, right in pairwise(col_edges):
             window = Window(top, left, bottom - top, right - left)

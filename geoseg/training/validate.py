@@ -17,7 +17,7 @@ from geoseg.legend import ClassLegend
 from geoseg.training.job import LossWeights, Normalisation, Precision, TrainingJob
 from geoseg.training.losses import FULL, IGNORE, segmentation_loss
 from geoseg.training.precision import autocast
-from geoseg.training.samples import resample
+from geoseg.training.samples import read_whole
 from geoseg.training.scenes import Scene, SceneReader
 from geoseg.training.source import Source
 
@@ -65,10 +65,7 @@ def validate(
     names = tuple(c.name for c in legend.classes)
     tallies: dict[str, _Tally] = {}
     for scene in scenes:
-        image, truth = reader.read(scene, scene.window)
-        factors = [r / job.ground_resolution_m for r in scene.resolution_m]
-        shape = max(1, round(scene.rows * factors[0])), max(1, round(scene.cols * factors[1]))
-        image, truth = resample(image, truth, shape)
+        image, truth = read_whole(scene, reader, job.ground_resolution_m)
         shown = names if scene.only == FULL else (f"not {names[scene.only]}", names[scene.only])
         tally = tallies.setdefault(scene.source.name, _Tally(shown))
         for block, logits in _predict_cores(network, job.normalisation, image, precision=job.schedule.precision):

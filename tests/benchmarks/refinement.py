@@ -28,7 +28,7 @@ from geoseg.run.polygonize import polygonize
 from geoseg.training.checkpoint import read_description
 from geoseg.training.job import TrainingJob, read_job
 from geoseg.training.losses import FULL
-from geoseg.training.samples import resample
+from geoseg.training.samples import read_whole
 from geoseg.training.scenes import Scene, SceneReader, find_scenes
 from geoseg.training.validate import predict_classes
 
@@ -42,12 +42,8 @@ def load_average(run: Path) -> torch.nn.Module:
 
 
 def judge(network: torch.nn.Module, job: TrainingJob, scene: Scene, reader: SceneReader) -> EvaluationResult:
-    image, truth = reader.read(scene, scene.window)
-    rows, cols = (
-        max(1, round(n * r / job.ground_resolution_m))
-        for n, r in zip((scene.rows, scene.cols), scene.resolution_m, strict=True)
-    )
-    image, truth = resample(image, truth, (rows, cols))
+    image, truth = read_whole(scene, reader, job.ground_resolution_m)
+    rows, cols = truth.shape
     found = predict_classes(network, job.normalisation, image, precision=job.schedule.precision)
     found[truth == 255] = 255
     grid = Affine(job.ground_resolution_m, 0, 500_000, 0, -job.ground_resolution_m, 0)

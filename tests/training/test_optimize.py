@@ -70,10 +70,17 @@ def test_memory_comes_back_to_the_byte(tmp_path: Path, name: OptimizerName, kind
     optimizers = [build_optimizer(n, schedule) for n in (whole, parts)]
     learn(whole, optimizers[0], steps=range(6))
     learn(parts, optimizers[1], steps=range(3))
-    write_progress(tmp_path / "last", parts, parts, optimizers[1], {"step": 3})
+    write_progress(
+        tmp_path / "last",
+        {"w.safetensors": parts, "a.safetensors": parts},
+        {"o.safetensors": optimizers[1]},
+        {"step": 3},
+    )
     other = make_network(1)
     again = build_optimizer(other, schedule)
-    assert read_progress(tmp_path / "last", other, make_network(2), again) == {"step": 3}
+    assert read_progress(
+        tmp_path / "last", {"w.safetensors": other, "a.safetensors": make_network(2)}, {"o.safetensors": again}
+    ) == {"step": 3}
     learn(other, again, steps=range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), other.state_dict().values(), strict=True))
     states = [o.state_dict()["state"] for o in (optimizers[0], again)]
@@ -87,10 +94,10 @@ def test_memory_of_another_network_is_refused(tmp_path: Path) -> None:
     network = make_network()
     optimizer = build_optimizer(network, SCHEDULE)
     learn(network, optimizer, steps=range(1))
-    write_progress(tmp_path / "last", network, network, optimizer, {})
+    write_progress(tmp_path / "last", {"w.safetensors": network}, {"o.safetensors": optimizer}, {})
     few = build_optimizer(nn.Conv2d(1, 1, 1), SCHEDULE)
     with pytest.raises(ModelError, match="memory does not fit"):
-        read_progress(tmp_path / "last", network, network, few)
+        read_progress(tmp_path / "last", {"w.safetensors": network}, {"o.safetensors": few})
 
 
 def test_the_rate_rises_falls_and_ends_at_zero() -> None:
