@@ -1,0 +1,92 @@
+"""The kernels that measure the components of a tile and what they touch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoseg.polygons.kernel import kernel
+from geoseg.polygons.rings import Int32, Int64, Uint8
+from geoseg.polygons.runs import Runs
+
+
+@kernel
+def sum_areas(runs: Runs, component: Int32, components: int, row_areas: Int64) -> tuple[Uint8, Int64, Int64]:
+    """Class, area and first pixel (row * 2^32 + col in the tile) of every component."""
+    starts, run_class, row_offsets, cols = runs.starts, runs.class_id, runs.row_offsets, runs.cols
+    class_id = np.empty(components, np.uint8)
+    area = np.zeros(components, np.int64)
+    first = np.full(components, -1, np.int64)
+    for r in range(len(row_offsets) - 1):
+        stop = row_offsets[r + 1]
+        for k in range(row_offsets[r], stop):
+            number = component[k]
+            if number >= 0:
+                end = starts[k + 1] if k + 1 < stop else cols
+                class_id[number] = run_class[k]
+                area[number] += (end - starts[k]) * row_areas[r]
+                if first[number] < 0:
+                    first[number] = np.int64(r) << 32 | starts[k]
+    return class_id, area, first
+
+
+@kernel
+def paint_components(runs: Runs, component: Int32) -> Int32:
+    """The component (or -1) of every pixel, (rows, cols) int32."""
+    starts, row_offsets, cols = runs.starts, runs.row_offsets, runs.cols
+    rows = len(row_offsets) - 1
+    painted = np.empty((rows, cols), np.int32)
+    for r in range(rows):
+        stop = row_offsets[r + 1]
+        for k in range(row_offsets[r], stop):
+            end = starts[k + 1] if k + 1 < stop else cols
+            painted[r, starts[k] : end] = component[k]
+    return painted
+
+
+@kernel
+def count_contacts(runs: Runs, component: Int32, codes: Int32) -> Int64:
+    """Where two components lie side by side and at least one of them has a code from 0 upward, seen from that one.
+
+    Args:
+        runs: of the tile.
+        component: (n,) int32 of every run, -1 for unknown pixels.
+        codes: (components,) int32, negative for components that are not listed.
+
+    Returns:
+        (m, 4) int64: code of the listed one, code of the other, common pixel sides upright and level; pairs repeat.
+    """
+    starts, row_offsets, cols = runs.starts, runs.row_offsets, runs.cols
+    contacts = np.empty((6 * len(starts), 4), np.int64)
+    n = 0
+    for r in range(len(row_offsets) - 1):
+        for k in range(row_offsets[r] + 1, row_offsets[r + 1]):
+            n = _add(contacts, n, (component[k - 1], component[k]), codes, (1, 0))
+        if r == 0:
+            continue
+        p, q = row_offsets[r - 1], row_offsets[r]
+        p_stop, q_stop = q, row_offsets[r + 1]
+        while p < p_stop and q < q_stop:
+            p_end = starts[p + 1] if p + 1 < p_stop else cols
+            q_end = starts[q + 1] if q + 1 < q_stop else cols
+            common = min(p_end, q_end) - max(starts[p], starts[q])
+            n = _add(contacts, n, (component[p], component[q]), codes, (0, common))
+            if p_end <= q_end:
+                p += 1
+            if q_end <= p_end:
+                q += 1
+    return contacts[:n]
+
+
+@kernel
+def _add(contacts: Int64, n: int, pair: tuple[int, int], codes: Int32, sides: tuple[int, int]) -> int:
+    one, two = pair
+    if one < 0 or two < 0 or one == two:
+        return n
+    a, b = codes[one], codes[two]
+    if a >= 0:
+        contacts[n, 0], contacts[n, 1], contacts[n, 2], contacts[n, 3] = a, b, sides[0], sides[1]
+        n += 1
+    if b >= 0:
+        contacts[n, 0], contacts[n, 1], contacts[n, 2], contacts[n, 3] = b, a, sides[0], sides[1]
+        n += 1
+    return n
