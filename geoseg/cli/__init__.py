@@ -11,6 +11,7 @@ from geoseg import __version__
 from geoseg.cli.learning import evaluate, refine, train
 from geoseg.cli.mapping import demo, info, polygonize, segment
 from geoseg.cli.packages import models
+from geoseg.cli.viewing import view
 from geoseg.errors import GeosegError
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -22,7 +23,7 @@ def cli() -> None:
     """Large satellite and aerial rasters into map layers."""
 
 
-for command in (segment, polygonize, train, refine, evaluate, models, demo, info):
+for command in (segment, polygonize, view, train, refine, evaluate, models, demo, info):
     cli.add_command(command)
 
 
