@@ -83,9 +83,11 @@ class RasterSource:
         Raises:
             InputError: the file cannot be read there.
         """
-        rows = _reflect(window.row, window.rows, self.grid.rows)
-        cols = _reflect(window.col, window.cols, self.grid.cols)
-        inside = Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
+        rows, cols = (
+            _reflect(window.row, window.rows, self.grid.rows),
+            _reflect(window.col, window.cols, self.grid.cols),
+        )
+        inside = find_inside(window, self.grid)
         values, valid = self.read_values(inside)
         image = self._to_image(values)
         if not valid.all():
@@ -128,6 +130,11 @@ class RasterSource:
                 expected="a complete file",
                 remedy="copy or download the raster again; `gdalinfo -checksum FILE` tells whether it is whole",
             ) from error
+        return values, valid & self.find_valid(values)
+
+    def find_valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which pixels of stored values (bands, h, w) mean something by themselves, bool (h, w)."""
+        valid = np.ones(values.shape[1:], bool)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         if self.nodata is not None:
@@ -135,7 +142,7 @@ class RasterSource:
             valid &= ~np.logical_and.reduce(empty)
         if self.palette is not None:
             valid &= self._palette_table()[np.minimum(values[0], len(self.palette) // 4 - 1), 3] > 0
-        return values, valid
+        return valid
 
     def _to_image(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         if self.palette is None:
@@ -172,6 +179,12 @@ def _spread(size: int, count: int, width: int) -> list[tuple[int, int]]:
         return [(int(start), width) for start in np.linspace(0, size - width, count).astype(int)]
     edges = np.unique(np.linspace(0, size, count + 1).astype(int))
     return [(int(start), int(stop - start)) for start, stop in pairwise(edges)]
+
+
+def find_inside(window: Window, grid: GeoGrid) -> Window:
+    """The pixels of the raster that reading a window needs, which may reach beyond it and is mirrored there."""
+    rows, cols = _reflect(window.row, window.rows, grid.rows), _reflect(window.col, window.cols, grid.cols)
+    return Window(int(rows.min()), int(cols.min()), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
 
 
 def _reflect(start: int, count: int, size: int) -> NDArray[np.intp]:
