@@ -106,7 +106,7 @@ def collect_objects(
         return np.concatenate([np.empty(0, object), *traced]), None
     near = side.find_near(comparison.block)
     near = near[np.isin(side.layer.class_id[near], ids)]
-    geometries = shapely.make_valid(side.geometries[near], method="structure", keep_collapsed=False)
+    geometries = side.mend(near)
     areal = ~shapely.is_empty(geometries)
     confidence = side.layer.confidence
     return geometries[areal], None if confidence is None else confidence[near[areal]]

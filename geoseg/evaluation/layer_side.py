@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from geoseg.errors import InputError
+from geoseg.evaluation.turns import bring_onto
 from geoseg.grid import GeoGrid, Window
 from geoseg.layers.read import open_layer
 from geoseg.legend import ClassLegend
@@ -96,13 +97,23 @@ class LayerClasses:
 
     def __init__(self, layer: ClassLayer, grid: GeoGrid) -> None:
         self.name, self.layer, self._grid = str(layer.path), layer, grid
-        self.geometries: NDArray[np.object_] = layer.frame.to_crs(grid.crs).geometry.to_numpy()
+        self.geometries = bring_onto(layer.frame.geometry, grid)
         self._tree = shapely.STRtree(self.geometries)
 
     def find_near(self, window: Window) -> NDArray[np.int64]:
         """Indices of the polygons that touch a window, ascending."""
         near: NDArray[np.int64] = np.sort(self._tree.query(outline_window(window, self._grid), predicate="intersects"))
         return near
+
+    def mend(self, indices: NDArray[np.int64]) -> NDArray[np.object_]:
+        """(m,) valid areas in the grid's CRS of the polygons `indices`, empty where there is none.
+
+        They are mended as they were drawn, too: in another CRS the two sides of a hair no longer lie on one line.
+        """
+        drawn = geopandas.GeoSeries(
+            _make_valid(self.layer.frame.geometry.to_numpy()[indices]), crs=self.layer.frame.crs
+        )
+        return _make_valid(bring_onto(drawn, self._grid))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """(rows, cols) uint8 class ids."""
@@ -116,6 +127,10 @@ class LayerClasses:
             dtype=np.uint8,
         )
         return np.asarray(burnt, np.uint8)
+
+
+def _make_valid(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    return np.asarray(shapely.make_valid(geometries, method="structure", keep_collapsed=False), object)
 
 
 def _are_lines(frame: geopandas.GeoDataFrame) -> bool:

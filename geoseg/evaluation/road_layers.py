@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.errors import InputError, OptionError
 from geoseg.evaluation.apls import AplsScore, measure_apls
 from geoseg.evaluation.network import build_network
+from geoseg.evaluation.plane import lay_plane
 from geoseg.evaluation.roads import RoadScore, score_roads
 from geoseg.evaluation.skeleton import skeletonize_roads
 from geoseg.grid import GeoGrid
@@ -51,10 +52,10 @@ def score_road_layers(
     area: geopandas.GeoDataFrame | None = None,
     seed: int = 0,
 ) -> RoadComparison:
-    """Compare roads by length and by routes, in the UTM zone of the truth.
+    """Compare roads by length and by routes, on a plane laid through the truth.
 
-    Masks are traced; what lies beyond a mask or outside of `area` counts on neither side. Lengths of UTM differ from
-    those on the ground by at most 0.1 % within its zone.
+    Masks are traced; what lies beyond a mask or outside of `area` counts on neither side. Lengths differ from
+    those on the ground by at most 0.1 % within 400 km of the middle of the truth.
 
     Args:
         predicted: LineStrings in any CRS, or a mask.
@@ -73,7 +74,7 @@ def score_road_layers(
     filled = [side for side in (expected, found) if len(side)]
     if not filled:
         raise InputError("neither the prediction nor the truth has a road", expected="at least one road")
-    crs = filled[0].estimate_utm_crs()
+    crs = lay_plane(filled[0].geometry)
     areas = [side.outline() for side in (predicted, truth) if isinstance(side, RoadMask)]
     areas += [area.geometry] if area is not None else []
     common = [a.to_crs(crs).union_all() for a in areas]

@@ -21,6 +21,8 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import InputError
 from geoseg.evaluation.layer_side import ClassLayer, LayerClasses, outline_window
+from geoseg.evaluation.plane import lay_plane
+from geoseg.evaluation.turns import bring_onto
 from geoseg.grid import GeoGrid, Window
 from geoseg.raster.reader import GDAL_FAULTS, gdal_environment
 
@@ -181,8 +183,10 @@ def _require_crs(side: RasterClasses) -> None:
 def _check_overlap(layer: ClassLayer, raster: RasterClasses) -> None:
     """A layer that is all elsewhere would pass for background; an empty one may be so by right."""
     _require_crs(raster)
-    extent = shapely.box(*layer.frame.to_crs(raster.grid.crs).total_bounds)
-    if len(layer.frame) and not extent.intersects(outline_window(raster.grid.window, raster.grid)):
+    if len(layer.frame) == 0:
+        return
+    extent = shapely.box(*shapely.total_bounds(bring_onto(layer.frame.geometry, raster.grid)))
+    if not extent.intersects(outline_window(raster.grid.window, raster.grid)):
         raise InputError(
             f"{layer.path} does not overlap the raster {raster.path}",
             expected="two sides of one place",
@@ -204,11 +208,11 @@ def _is_same_crs(a: str, b: str) -> bool:
 
 
 def _lay_grid(predicted: geopandas.GeoDataFrame, truth: geopandas.GeoDataFrame, resolution_m: float) -> GeoGrid:
-    """A north-up grid of square metres over both layers, in the UTM zone of the truth."""
+    """A grid of square ground metres over both layers, north up in the midst of the truth."""
     filled = [frame for frame in (truth, predicted) if len(frame)]
     if not filled:
         raise InputError("both layers are empty", expected="at least one polygon")
-    crs = filled[0].estimate_utm_crs()
+    crs = lay_plane(filled[0].geometry)
     bounds = np.array([frame.to_crs(crs).total_bounds for frame in filled])
     if not shapely.intersects(*shapely.box(*bounds[[0, -1]].T)):
         raise InputError("the two layers do not overlap", expected="two sides of one place", remedy=CHECK_PLACE)

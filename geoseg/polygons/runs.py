@@ -20,6 +20,7 @@ class Runs(NamedTuple):
         starts: (n,) int32, first columns.
         class_id: (n,) uint8.
         confidence_sum: (n,) int64.
+        confidence_min: (n,) uint8.
         row_offsets: (rows + 1,) int64, which runs are a row's.
         cols: columns of the tile.
     """
@@ -27,6 +28,7 @@ class Runs(NamedTuple):
     starts: Int32
     class_id: Uint8
     confidence_sum: Int64
+    confidence_min: Uint8
     row_offsets: Int64
     cols: int
 
@@ -44,7 +46,6 @@ def count_runs(classes: Uint8) -> int:
 
 # Every row is cut where the class changes; runs of all rows lie in one array, in reading order.
 # The slot after the last run is written again and again and only kept when the class has changed: no branch.
-# The confidence of a run is the difference of two running sums along its row.
 @kernel
 def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
     """Cut a class raster into runs.
@@ -58,8 +59,8 @@ def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
     starts = np.empty(count + 1, np.int32)
     run_class = np.empty(count, np.uint8)
     confidence_sum = np.zeros(count, np.int64)
+    confidence_min = np.zeros(count, np.uint8)
     row_offsets = np.empty(rows + 1, np.int64)
-    before = np.zeros(cols + 1, np.int64)
     n = 0
     for r in range(rows):
         row_offsets[r] = n
@@ -73,15 +74,16 @@ def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
         for k in range(first, n):
             run_class[k] = row[starts[k]]
         if confidence.size:
-            total = np.int64(0)
-            for c in range(cols):
-                total += confidence[r, c]
-                before[c + 1] = total
+            values = confidence[r]
             for k in range(first, n):
-                stop = starts[k + 1] if k + 1 < n else cols
-                confidence_sum[k] = before[stop] - before[starts[k]]
+                total, lowest = np.int64(0), np.uint8(255)
+                for c in range(starts[k], starts[k + 1] if k + 1 < n else cols):
+                    total += values[c]
+                    lowest = min(lowest, values[c])
+                confidence_sum[k] = total
+                confidence_min[k] = lowest
     row_offsets[rows] = n
-    return Runs(starts[:count], run_class, confidence_sum, row_offsets, cols)
+    return Runs(starts[:count], run_class, confidence_sum, confidence_min, row_offsets, cols)
 
 
 @kernel
@@ -99,7 +101,7 @@ def find_root(parent: Int32, k: int) -> int:
 @kernel
 def label_runs(runs: Runs, skipped: Uint8) -> tuple[Int32, int]:
     """The component of every run (-1 where its class is skipped) and the number of components."""
-    starts, run_class, _, row_offsets, cols = runs
+    starts, run_class, _, _, row_offsets, cols = runs
     count = len(starts)
     parent = np.arange(count).astype(np.int32)
     for r in range(1, len(row_offsets) - 1):
@@ -128,14 +130,15 @@ def label_runs(runs: Runs, skipped: Uint8) -> tuple[Int32, int]:
     return component, components
 
 
-# Sums travel from runs to components; a component is open when one of its pixels lies on the tile's border.
+# Sums and minima travel from runs to components; a component is open when one of its pixels lies on the tile's border.
 @kernel
-def sum_components(runs: Runs, component: Int32, components: int) -> tuple[Uint8, Int64, Int64, Uint8]:
-    """Class, pixels, confidence sum and whether it is open (1) or closed (0) of every component."""
-    starts, run_class, run_confidence, row_offsets, cols = runs
+def sum_components(runs: Runs, component: Int32, components: int) -> tuple[Uint8, Int64, Int64, Uint8, Uint8]:
+    """Class, pixels, sum and minimum of the confidence, and whether it is open (1) or closed (0) of every component."""
+    starts, run_class, run_sum, run_min, row_offsets, cols = runs
     class_id = np.empty(components, np.uint8)
     pixels = np.zeros(components, np.int64)
     confidence_sum = np.zeros(components, np.int64)
+    confidence_min = np.full(components, 255, np.uint8)
     is_open = np.zeros(components, np.uint8)
     rows = len(row_offsets) - 1
     for r in range(rows):
@@ -146,7 +149,8 @@ def sum_components(runs: Runs, component: Int32, components: int) -> tuple[Uint8
                 end = starts[k + 1] if k + 1 < stop else cols
                 class_id[number] = run_class[k]
                 pixels[number] += end - starts[k]
-                confidence_sum[number] += run_confidence[k]
+                confidence_sum[number] += run_sum[k]
+                confidence_min[number] = min(confidence_min[number], run_min[k])
                 if r in (0, rows - 1) or k in (first, stop - 1):
                     is_open[number] = 1
-    return class_id, pixels, confidence_sum, is_open
+    return class_id, pixels, confidence_sum, confidence_min, is_open

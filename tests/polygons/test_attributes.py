@@ -8,7 +8,7 @@ import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import CRS, Transformer
+from pyproj import CRS, Proj, Transformer
 
 from geoseg.grid import GEOD, GeoGrid
 from geoseg.polygons.attributes import mean_confidence, measure_polygons
@@ -112,6 +112,26 @@ def test_a_value_depends_on_its_polygon_only(chosen):
     some_area, some_perimeter = measure_polygons(polygons[chosen], grid)
     np.testing.assert_array_equal(some_area, area[chosen])
     np.testing.assert_array_equal(some_perimeter, perimeter[chosen])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32701", "EPSG:3832", "EPSG:4326"])
+def test_small_polygons_across_the_antimeridian(crs):
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(180.0, -16.8)
+    side = 1e-4 if crs == "EPSG:4326" else 10.0
+    steps = np.linspace(-0.9, 0.9, 19) * side
+    boxes = shapely.box(x - side + steps, y, x + side + steps, y + side)
+    area, _ = measure_polygons(boxes, grid_of(crs))
+    np.testing.assert_allclose(area, expect_small(boxes, grid_of(crs)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 90.0), ("EPSG:3031", -90.0)])
+@pytest.mark.parametrize("east", [0.0, 3.0, 100.0, 5000.0])
+def test_small_polygons_at_a_pole(crs, pole, east):
+    # There a polar map has one scale; the areas of geodesics, and of equal-area maps as PROJ draws them, lose digits.
+    scale = Proj(crs).get_factors(0.0, pole - np.sign(pole) * 0.02).areal_scale
+    boxes = shapely.box(east - np.array([1.5, 4.0, 20.0]), -1.0, east + np.array([1.5, 4.0, 20.0]), 2.0)
+    area, _ = measure_polygons(boxes, grid_of(crs))
+    np.testing.assert_allclose(area, shapely.area(boxes) / scale, rtol=1e-6)
 
 
 def test_no_polygons():

@@ -34,7 +34,7 @@ def test_tiling_changes_no_byte(classes: Raster, tile: tuple[int, int], skip: tu
 
 @settings(max_examples=60, deadline=None)
 @given(rasters(), tile_sizes())
-def test_sums_are_those_of_labelled_pixels(classes: Raster, tile: tuple[int, int]) -> None:
+def test_sums_and_minima_are_those_of_labelled_pixels(classes: Raster, tile: tuple[int, int]) -> None:
     confidence = noise(*classes.shape, classes=256, seed=1)
     batch = polygonize(classes, tile, confidence, skip=(255,))
     expected = {}
@@ -43,13 +43,16 @@ def test_sums_are_those_of_labelled_pixels(classes: Raster, tile: tuple[int, int
         numbers = np.arange(1, count + 1)
         pixels = ndimage.sum_labels(np.ones_like(labels), labels, numbers)
         sums = ndimage.sum_labels(confidence.astype(np.int64), labels, numbers)
+        lows = ndimage.minimum(confidence, labels, numbers)
         firsts = ndimage.minimum_position(np.arange(labels.size).reshape(labels.shape), labels, numbers)
         expected |= {
-            first: (int(number), int(n), int(total)) for first, n, total in zip(firsts, pixels, sums, strict=True)
+            first: (int(number), int(n), int(total), int(low))
+            for first, n, total, low in zip(firsts, pixels, sums, lows, strict=True)
         }
+    values = zip(batch.class_id, batch.pixels, batch.confidence_sum, batch.confidence_min, strict=True)
     found = {
-        (int(key >> 32), int(key & 0xFFFFFFFF)): (int(number), int(n), int(total))
-        for key, number, n, total in zip(batch.keys, batch.class_id, batch.pixels, batch.confidence_sum, strict=True)
+        (int(key >> 32), int(key & 0xFFFFFFFF)): tuple(map(int, value))
+        for key, value in zip(batch.keys, values, strict=True)
     }
     assert found == expected
 
@@ -166,6 +169,12 @@ def test_coordinates_are_global_beyond_16_bits() -> None:
     trace = trace_tile(noise(10, 100), window=corner, grid_shape=shape, skip=(0,))
     assert trace.finished.coords.min(axis=0).tolist() == pytest.approx([1_999_999_991, 1_999_901], abs=5)
     assert (np.diff(trace.finished.keys) > 0).all()
+
+
+def test_without_confidence_sums_and_minima_are_zero() -> None:
+    batch = polygonize(noise(20, 20), (6, 6))
+    assert not batch.confidence_sum.any()
+    assert not batch.confidence_min.any()
 
 
 @pytest.mark.parametrize("order", [[1, 0], [0, 0], [0, 2, 1], [0, 3, 1], [3, 0]])
