@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from geoseg.errors import OutputError
 
-# SQLite's journals carry the data base's name; one left behind would be played back into the next one.
-SIDE_FILES = ("", "-journal", "-wal", "-shm")
+# What SQLite and GDAL keep beside a file while they write it. SQLite's journals carry the data base's name; one left
+# behind would be played back into the next one.
+SIDE_FILES = ("", "-journal", "-wal", "-shm", ".aux.xml", ".ovr.tmp", ".blocks", ".blocks.aux.xml")
 
 
 @contextmanager
-def replace_file(path: Path, *, tag: str = "") -> Iterator[Path]:
+def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = ()) -> Iterator[Path]:
     """Give a temporary name beside `path`; on leaving it becomes `path`, or vanishes if an exception was raised.
 
     What it held before stays until the new content is complete and on the disk. Temporary files that killed processes
@@ -25,6 +27,8 @@ def replace_file(path: Path, *, tag: str = "") -> Iterator[Path]:
     Args:
         path: the file to write.
         tag: makes the temporary name unique where one process may write a file twice at a time.
+        sides: endings of files that lie beside `path` and belong to it. Those written beside the temporary name take
+            their places, all others go: whatever happens, a file never has another one's side file.
 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
@@ -37,8 +41,13 @@ def replace_file(path: Path, *, tag: str = "") -> Iterator[Path]:
             _remove_abandoned(path, host)
         try:
             yield temporary
-            _flush(temporary)
-            os.replace(temporary, path)
+            new = [end for end in sides if os.path.exists(f"{temporary}{end}")]
+            for end in ("", *new):
+                _flush(Path(f"{temporary}{end}"))
+            for end in sides:
+                Path(f"{path}{end}").unlink(missing_ok=True)
+            for end in ("", *new):
+                os.replace(f"{temporary}{end}", f"{path}{end}")
         finally:
             _remove(temporary)
     except OSError as error:
@@ -80,11 +89,12 @@ def _flush(path: Path) -> None:
 
 
 def _remove_abandoned(path: Path, host: str) -> None:
-    start, end = f".{path.stem}.{host}.", f".part{path.suffix}"
+    # Whatever lies beside a temporary file begins with its name: GDAL has many endings.
+    temporary = re.compile(rf"{re.escape(f'.{path.stem}.{host}.')}(\d+){re.escape(f'.part{path.suffix}')}.*")
     for name in os.listdir(path.parent):
-        owner = name.removeprefix(start).removesuffix(end)
-        if name == f"{start}{owner}{end}" and owner.isdecimal() and not _is_alive(int(owner)):
-            _remove(path.with_name(name))
+        found = temporary.fullmatch(name)
+        if found and not _is_alive(int(found[1])):
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
