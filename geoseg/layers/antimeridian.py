@@ -1,4 +1,4 @@
-"""Polygons that cross the antimeridian, cut along it."""
+"""Polygons and lines that cross the antimeridian, cut along it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def find_crossing(
     *,
     is_geographic: bool,
 ) -> NDArray[np.int64]:
-    """Indices of the polygons that cross the antimeridian.
+    """Indices of the polygons or lines that cross the antimeridian.
 
     Args:
         lon: (m,) longitudes of all vertices.
-        ring_offsets: first vertex of each ring, and m.
-        polygon_offsets: first ring of each polygon, and the number of rings.
+        ring_offsets: first vertex of each ring or line, and m.
+        polygon_offsets: first ring of each polygon, and the number of rings; a line counts as a polygon of one ring.
         is_geographic: whether longitudes run on beyond 180 degrees; otherwise they jump by 360.
     """
     if is_geographic:
@@ -50,14 +50,33 @@ def cut_polygon(rings: list[NDArray[np.float64]], *, is_geographic: bool) -> sha
         # One of the copies lies in the outer ring.
         copies = [shapely.make_valid(_shift(hole, 360.0 * turn)) for turn in (-1, 0, 1)]
         polygon = shapely.difference(polygon, shapely.union_all(copies))
-    west, _, east, _ = polygon.bounds
+    # Parts of a ring round a pole meet where it was opened.
+    whole = shapely.get_parts(shapely.union_all(_cut_worlds(polygon)))
+    return shapely.MultiPolygon([part for part in whole if isinstance(part, shapely.Polygon)])
+
+
+def cut_line(points: NDArray[np.float64], *, is_geographic: bool) -> shapely.MultiLineString:
+    """The parts of a line on either side of the antimeridian, all between -180 and 180 degrees.
+
+    Args:
+        points: (k, 2) longitude and latitude.
+        is_geographic: as in `find_crossing`.
+
+    Source: RFC 7946, section 3.1.9.
+    """
+    lon = points[:, 0] if is_geographic else np.unwrap(points[:, 0], period=360.0)
+    parts = shapely.get_parts(_cut_worlds(shapely.LineString(np.stack([lon, points[:, 1]], axis=1))))
+    return shapely.MultiLineString([part for part in parts if isinstance(part, shapely.LineString)])
+
+
+def _cut_worlds(geometry: shapely.Geometry) -> list[shapely.Geometry]:
+    """What lies in each turn round the Earth, moved into the first one."""
+    west, _, east, _ = geometry.bounds
     parts = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
         world = shapely.box(-180.0 + 360.0 * turn, -90.0, 180.0 + 360.0 * turn, 90.0)
-        parts.append(_shift(shapely.intersection(polygon, world), -360.0 * turn))
-    # Parts of a ring round a pole meet where it was opened.
-    whole = shapely.get_parts(shapely.union_all(parts))
-    return shapely.MultiPolygon([part for part in whole if isinstance(part, shapely.Polygon)])
+        parts.append(_shift(shapely.intersection(geometry, world), -360.0 * turn))
+    return parts
 
 
 def _unwrap_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,70 +1,151 @@
-"""The columns of a polygon layer, in batches of one size."""
+"""The columns of a map layer, in batches of one size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 
 BATCH_ROWS = 4_096
-"""Polygons per write, whatever the batches were: the bytes of a file do not depend on how its features arrived."""
+"""Features per write, whatever the batches were: the bytes of a file do not depend on how its features arrived."""
+
+GeometryType = Literal["Polygon", "LineString"]
 
 
 @dataclass(frozen=True, slots=True)
-class LayerColumns:
-    """A batch of n polygons, column by column.
+class Column:
+    """One attribute of a layer.
 
     Args:
-        geometries: (n,) shapely Polygons in the layer's CRS.
-        class_name: (n,) str.
-        class_id: (n,) int.
-        confidence: (n,) float, 0 to 1, not a number where unknown; written to 4 decimals.
-        area_m2: (n,) float; written to 3 decimals.
-        perimeter_m: (n,) float; written to 3 decimals.
+        name: as written.
+        type: Arrow type: string, bool, int32, int64 or float64.
+        decimals: of numbers with a fraction, so that every format holds the same ones; None for all others.
+    """
+
+    name: str
+    type: pa.DataType
+    decimals: int | None = None
+
+
+POLYGON_COLUMNS = (
+    Column("id", pa.string()),
+    Column("class", pa.string()),
+    Column("class_id", pa.int32()),
+    Column("confidence", pa.float64(), 4),
+    Column("confidence_min", pa.float64(), 4),
+    Column("area_m2", pa.float64(), 3),
+    Column("perimeter_m", pa.float64(), 3),
+    Column("orientation_deg", pa.float64(), 2),
+    Column("length_m", pa.float64(), 3),
+    Column("width_m", pa.float64(), 3),
+    Column("source", pa.string()),
+    Column("date", pa.string()),
+)
+"""Attributes of polygons; orientation, length and width are those of buildings and null elsewhere."""
+
+ROAD_COLUMNS = (
+    Column("id", pa.string()),
+    Column("class", pa.string()),
+    Column("class_id", pa.int32()),
+    Column("confidence", pa.float64(), 4),
+    Column("length_m", pa.float64(), 3),
+    Column("width_m", pa.float64(), 3),
+    Column("width_std_m", pa.float64(), 3),
+    Column("node_from", pa.int64()),
+    Column("node_to", pa.int64()),
+    Column("bridged", pa.bool_()),
+    Column("source", pa.string()),
+    Column("date", pa.string()),
+)
+"""Attributes of road centrelines between two nodes of the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBatch:
+    """A batch of n features.
+
+    Args:
+        geometries: (n,) shapely geometries of the layer's type, in its CRS.
+        columns: (n,) values by column name; NaN and None become null.
     """
 
     geometries: NDArray[np.object_]
-    class_name: NDArray[np.object_]
-    class_id: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    area_m2: NDArray[np.float64]
-    perimeter_m: NDArray[np.float64]
+    columns: dict[str, NDArray[Any]]
 
     def __len__(self) -> int:
         return len(self.geometries)
 
 
-def rebatch(batches: Iterable[LayerColumns]) -> Iterator[LayerColumns]:
-    """The same polygons, BATCH_ROWS at a time."""
-    held: list[LayerColumns] = []
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer to be written.
+
+    Args:
+        name: as the formats with several layers call it.
+        geometry_type: of every feature.
+        columns: its attributes, in order.
+        batches: the features, in the order of the layer; drawn once, as they are written.
+        colored_by: the column whose values the legend names.
+    """
+
+    name: str
+    geometry_type: GeometryType
+    columns: tuple[Column, ...]
+    batches: Iterable[LayerBatch]
+    colored_by: str = "class"
+
+
+def rebatch(layer: Layer) -> Iterator[LayerBatch]:
+    """The same features, BATCH_ROWS at a time, their numbers rounded.
+
+    Raises:
+        OutputError: a batch lacks a column, has another one, or has geometries of another type.
+    """
+    held: list[LayerBatch] = []
     rows = 0
-    for batch in batches:
+    for batch in layer.batches:
         start = 0
         while rows + len(batch) - start >= BATCH_ROWS:
             stop = start + BATCH_ROWS - rows
-            yield _concatenate([*held, _slice(batch, start, stop)])
+            yield _concatenate([*held, _slice(batch, start, stop)], layer)
             held, rows, start = [], 0, stop
         if start < len(batch):
             held.append(_slice(batch, start, len(batch)))
             rows += len(batch) - start
     if rows:
-        yield _concatenate(held)
+        yield _concatenate(held, layer)
 
 
-def _slice(batch: LayerColumns, start: int, stop: int) -> LayerColumns:
-    return LayerColumns(*(getattr(batch, name)[start:stop] for name in LayerColumns.__slots__))
+def _slice(batch: LayerBatch, start: int, stop: int) -> LayerBatch:
+    return LayerBatch(batch.geometries[start:stop], {n: v[start:stop] for n, v in batch.columns.items()})
 
 
-def _concatenate(batches: list[LayerColumns]) -> LayerColumns:
-    """One batch of all, its numbers rounded so that every format holds the same ones."""
-    columns = {name: np.concatenate([getattr(b, name) for b in batches]) for name in LayerColumns.__slots__}
-    if (shapely.get_type_id(columns["geometries"]) != shapely.GeometryType.POLYGON).any():
-        raise OutputError("a geometry of the layer is not a Polygon", expected="Polygons only")
-    for name, decimals in (("confidence", 4), ("area_m2", 3), ("perimeter_m", 3)):
-        columns[name] = np.round(columns[name].astype(np.float64), decimals)
-    return LayerColumns(**columns)
+def _concatenate(batches: list[LayerBatch], layer: Layer) -> LayerBatch:
+    names = {column.name for column in layer.columns}
+    for batch in batches:
+        if set(batch.columns) != names:
+            raise OutputError(
+                f"columns of the layer {layer.name} that differ: {', '.join(sorted(names ^ set(batch.columns)))}",
+                expected=", ".join(column.name for column in layer.columns),
+            )
+    geometries = np.concatenate([batch.geometries for batch in batches])
+    expected = shapely.GeometryType[layer.geometry_type.upper()]
+    if (shapely.get_type_id(geometries) != expected).any():
+        raise OutputError(
+            f"a geometry of the layer {layer.name} is not a {layer.geometry_type}",
+            expected=f"{layer.geometry_type}s only",
+        )
+    columns = {}
+    for column in layer.columns:
+        values = np.concatenate([batch.columns[column.name] for batch in batches])
+        if column.decimals is not None:
+            values = np.round(values.astype(np.float64), column.decimals)
+        columns[column.name] = values
+    return LayerBatch(geometries, columns)

@@ -1,24 +1,40 @@
-"""Polygon layers as tables."""
+"""Map layers as tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import geopandas
+import pyogrio
 
 from geoseg.errors import InputError
 
-SUFFIXES = (".gpkg", ".geojson", ".fgb", ".parquet")
+SUFFIXES = (
+    ".gpkg",
+    ".geojson",
+    ".geojson.gz",
+    ".geojsonl",
+    ".geojsonseq",
+    ".geojsons",
+    ".fgb",
+    ".parquet",
+    ".pmtiles",
+)
+"""Of the formats: `.geojsonl` is newline-delimited, `.geojsonseq` and GDAL's `.geojsons` follow RFC 8142."""
 
 
-def open_layer(path: Path | str) -> geopandas.GeoDataFrame:
+def open_layer(path: Path | str, layer: str | None = None) -> geopandas.GeoDataFrame:
     """Read a whole vector layer, one row a feature, with its CRS.
 
+    PMTiles hold features cut along the tiles of the highest zoom level and rounded to it: they come in pieces, which
+    share their `id`.
+
     Args:
-        path: a GeoPackage, GeoJSON, FlatGeobuf or GeoParquet file.
+        path: a file in one of the formats of `write_layers`.
+        layer: which one of a file with several; the first one by default.
 
     Raises:
-        InputError: there is no such file, it is no vector layer, or it has no CRS.
+        InputError: there is no such file or layer, it is no vector layer, or it has no CRS.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,16 +44,30 @@ def open_layer(path: Path | str) -> geopandas.GeoDataFrame:
             f"{path.name} is not known as a vector layer", expected=f"one of {', '.join(SUFFIXES)}", remedy="convert it"
         )
     try:
-        frame = geopandas.read_parquet(path) if path.suffix.lower() == ".parquet" else geopandas.read_file(path)
+        frame = geopandas.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_ogr(path, layer)
+    except InputError:
+        raise
     except Exception as error:  # each driver has exceptions of its own
         raise InputError(f"{path} cannot be read as a vector layer: {error}", expected="a complete file") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise InputError(f"{path} has no geometries", expected="a vector layer")
     if frame.crs is None:
         raise InputError(f"{path} has no CRS", expected="a georeferenced layer", remedy="assign the CRS it was made in")
-    return frame
+    return frame.drop(columns=["bbox", "mvt_id"], errors="ignore")
 
 
 def is_layer_path(path: Path | str) -> bool:
     """Whether the suffix is that of a vector layer."""
-    return Path(path).suffix.lower() in SUFFIXES
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def _read_ogr(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
+    name, source = path.name.lower(), str(path)
+    if name.endswith(".gz"):
+        source = f"/vsigzip/{path.absolute()}"
+    names = pyogrio.list_layers(source)[:, 0].tolist()
+    if layer is not None and layer not in names:
+        raise InputError(f"{path} has no layer {layer}", expected=f"one of {', '.join(names)}", remedy="check the name")
+    # Texts that look like dates stay texts, as in the other formats.
+    options = {"DATE_AS_STRING": "YES"} if ".geojson" in name else {}
+    return geopandas.read_file(source, layer=layer or names[0], **options)

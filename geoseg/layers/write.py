@@ -1,100 +1,152 @@
-"""Polygons into one file, a batch at a time, in the format that the suffix names."""
+"""Layers into files, a batch at a time, in the format that the suffix names."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+import gzip
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import pyarrow as pa
-import pyogrio
-import shapely
 
 from geoseg.errors import OptionError, OutputError
 from geoseg.files import replace_file
-from geoseg.layers.columns import LayerColumns, rebatch
-from geoseg.layers.geojson import write_geojson
+from geoseg.layers.columns import Layer
+from geoseg.layers.geojson import RECORD_SEPARATOR, write_geojson, write_geojson_sequence
+from geoseg.layers.geopackage import write_geopackage
+from geoseg.layers.ogr import write_flatgeobuf
 from geoseg.layers.parquet import write_geoparquet
+from geoseg.layers.pmtiles import check_pmtiles, write_pmtiles
+from geoseg.layers.provenance import Provenance
+from geoseg.layers.read import SUFFIXES
+from geoseg.layers.style import make_qml
+from geoseg.legend import ClassLegend
 
-__all__ = ["LAYER_NAME", "LayerColumns", "WrittenLayer", "check_layer_path", "write_layer"]
-
-LAYER_NAME = "polygons"
-
-# Not the time of the run: the same features give the same file.
-_TIMESTAMP = "1970-01-01T00:00:00.000Z"
+_GZIP_LEVEL = 1  # the next ones cost more time than the writing of the layer
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenLayer:
-    """What was written: the file, its size in bytes and how many polygons it holds."""
+    """What was written: the layer's name, its file, its number of features, the file's size in bytes."""
 
+    name: str
     path: Path
-    polygons: int
+    features: int
     size_bytes: int
 
 
-def write_layer(
-    path: Path | str, batches: Iterable[LayerColumns], *, crs_wkt: str, overwrite: bool = False
-) -> WrittenLayer:
-    """Write a polygon layer, complete or not at all; the old file stays until the new one is complete.
+def write_layers(
+    path: Path | str,
+    layers: Sequence[Layer],
+    *,
+    crs_wkt: str,
+    legend: ClassLegend,
+    provenance: Provenance,
+    pixel_m: float | None = None,
+    overwrite: bool = False,
+) -> list[WrittenLayer]:
+    """Write the layers of a map, complete or not at all; old files stay until all new ones are complete.
 
-    The layer `polygons` has the columns class, class_id, confidence, area_m2 and perimeter_m. GeoJSON is longitude and
-    latitude (RFC 7946); the other formats keep the CRS. The same features in the same order give the same bytes,
-    however they are cut into batches. Memory holds one batch and at most 16384 polygons more.
+    A GeoPackage holds all layers. Of every other format the first layer goes to `path` and each further one beside it,
+    its name behind the stem (`map.fgb`, `map_roads.fgb`); formats without a place for a style get a QML file beside
+    them (`map.qml`), which QGIS takes by itself. The same features in the same order give the same bytes, however they
+    are cut into batches.
 
     Args:
-        path: the file; `.gpkg`, `.geojson`, `.fgb` or `.parquet`.
-        batches: the polygons, in the order of the layer; drawn as they are written.
+        path: the file; its suffix is one of `SUFFIXES`.
+        layers: at least one.
         crs_wkt: CRS of the geometries.
-        overwrite: replace an existing file.
+        legend: colours of the classes.
+        provenance: what made the layers; kept in every format.
+        pixel_m: ground resolution of the raster in metres, from which PMTiles take their zoom levels.
+        overwrite: replace existing files; a style that is there is kept otherwise.
 
     Raises:
-        OptionError: the suffix is none of the four.
-        OutputError: the file exists and `overwrite` is off, or it cannot be written.
+        OptionError: the suffix is not known, or PMTiles lack `pixel_m`.
+        OutputError: a file exists and `overwrite` is off, or it cannot be written.
     """
     path = Path(path)
-    write = check_layer_path(path, overwrite=overwrite)
-    counted = _Counter()
-    with replace_file(path) as temporary:
-        write(temporary, counted.pass_on(rebatch(batches)), crs_wkt)
-        size_bytes = temporary.stat().st_size
-        _refuse_open_database(path)
-    return WrittenLayer(path, counted.polygons, size_bytes)
+    suffix = check_layer_path(path, overwrite=overwrite)
+    if suffix == ".pmtiles" and (pixel_m is None or not math.isfinite(pixel_m)):
+        raise OptionError(
+            "PMTiles of a raster without a known ground resolution",
+            expected="metres a pixel, for the zoom levels",
+            remedy="choose another format, or give the raster a CRS that has longitudes and latitudes",
+        )
+    setting = _Setting(crs_wkt, legend, provenance, pixel_m or math.nan)
+    groups: dict[Path, list[Layer]] = {}
+    for place, layer in zip(place_layers(path, [layer.name for layer in layers]), layers, strict=True):
+        groups.setdefault(place, []).append(layer)
+    for place in groups:
+        check_layer_path(place, overwrite=overwrite)
+    written = []
+    with ExitStack() as stack:
+        # Entered first and so replaced last: where `path` is new, everything is.
+        temporaries = {place: stack.enter_context(replace_file(place)) for place in groups}
+        for place, own in groups.items():
+            counts = _WRITERS[suffix](temporaries[place], own, setting)
+            size_bytes = temporaries[place].stat().st_size
+            written += [WrittenLayer(own[i].name, place, count, size_bytes) for i, count in enumerate(counts)]
+            style = place.with_name(f"{_stem(place, suffix)}.qml")
+            if suffix in _STYLED_BESIDE and (overwrite or not style.exists()):
+                text = make_qml(legend, own[0].geometry_type, column=own[0].colored_by)
+                stack.enter_context(replace_file(style)).write_text(text, encoding="utf-8")
+        for place in groups:
+            _refuse_open_database(place)
+    return written
 
 
-def check_layer_path(path: Path | str, *, overwrite: bool = False) -> _Writer:
-    """The writer for a path that can be written; raises what `write_layer` would before hours of work are spent.
+def check_layer_path(path: Path | str, *, overwrite: bool = False) -> str:
+    """The suffix of a path that can be written; raises what `write_layers` would before hours of work are spent.
 
     Raises:
-        OptionError: the suffix is none of the four.
+        OptionError: the suffix is not known.
         OutputError: the file exists and `overwrite` is off, or it is open in another program.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise OptionError(
-            f"a layer cannot be written as '{path.name}': the suffix '{path.suffix}' is not known",
-            expected=f"one of {', '.join(_WRITERS)}",
-            remedy="change the suffix of the output",
-        )
+    suffix = _find_suffix(path)
+    if suffix == ".pmtiles":
+        check_pmtiles()
     if path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists", expected="a new file", remedy="choose another name or allow it to be overwritten"
         )
     _refuse_open_database(path)
-    return writer
+    return suffix
 
 
-class _Counter:
-    def __init__(self) -> None:
-        self.polygons = 0
+def holds_many(path: Path | str) -> bool:
+    """Whether a file of this name holds several layers."""
+    return str(path).lower().endswith(".gpkg")
 
-    def pass_on(self, batches: Iterator[LayerColumns]) -> Iterator[LayerColumns]:
-        for batch in batches:
-            self.polygons += len(batch)
-            yield batch
+
+def place_layers(path: Path, names: Sequence[str]) -> list[Path]:
+    """The file of each layer: all in one GeoPackage, else the first in `path` and each other one beside it.
+
+    Raises:
+        OptionError: the suffix is not known.
+    """
+    if holds_many(path):
+        return [path] * len(names)
+    suffix = _find_suffix(path)
+    stem, end = _stem(path, suffix), path.name[-len(suffix) :]
+    return [path, *(path.with_name(f"{stem}_{name}{end}") for name in names[1:])]
+
+
+def _find_suffix(path: Path) -> str:
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise OptionError(
+            f"a layer cannot be written as '{path.name}': the suffix '{path.suffix}' is not known",
+            expected=f"one of {', '.join(SUFFIXES)}",
+            remedy="change the suffix of the output",
+        )
+    return suffix
+
+
+def _stem(path: Path, suffix: str) -> str:
+    return path.name[: -len(suffix)]
 
 
 def _refuse_open_database(path: Path) -> None:
@@ -108,90 +160,61 @@ def _refuse_open_database(path: Path) -> None:
         )
 
 
-SCHEMA = pa.schema(
-    [
-        ("class", pa.string()),
-        ("class_id", pa.int32()),
-        ("confidence", pa.float64()),
-        ("area_m2", pa.float64()),
-        ("perimeter_m", pa.float64()),
-        ("geometry", pa.binary()),
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    crs_wkt: str
+    legend: ClassLegend
+    provenance: Provenance
+    pixel_m: float
+
+
+def _write_geopackage(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
+    return write_geopackage(path, layers, crs_wkt=setting.crs_wkt, legend=setting.legend, provenance=setting.provenance)
+
+
+def _write_flatgeobuf(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
+    return [write_flatgeobuf(path, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance)]
+
+
+def _write_geoparquet(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
+    return [write_geoparquet(path, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance)]
+
+
+def _write_pmtiles(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
+    return [
+        write_pmtiles(path, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance, pixel_m=setting.pixel_m)
     ]
-)
 
 
-def _to_arrow(batch: LayerColumns) -> pa.RecordBatch:
-    wkb = shapely.to_wkb(batch.geometries, output_dimension=2, byte_order=1, flavor="iso")
-    values = (batch.class_name, batch.class_id, batch.confidence, batch.area_m2, batch.perimeter_m, wkb)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(v, t, from_pandas=True) for v, t in zip(values, SCHEMA.types, strict=True)], schema=SCHEMA
-    )
-
-
-def _write_ogr(path: Path, batches: Iterator[LayerColumns], crs_wkt: str, driver: str, **options: str) -> None:
-    """Stream into a GDAL driver and check that everything arrived."""
-    failures: list[BaseException] = []
-    written = 0
-
-    def draw() -> Iterator[pa.RecordBatch]:
-        # An exception cannot cross the C interface of the stream: it is kept here and raised again below.
-        nonlocal written
-        try:
-            for batch in batches:
-                yield _to_arrow(batch)
-                written += len(batch)
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    try:
-        pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(SCHEMA, draw()),
-            path,
-            layer=LAYER_NAME,
-            driver=driver,
-            geometry_name="geometry",
-            geometry_type="Polygon",
-            crs=crs_wkt,
-            layer_options={"SPATIAL_INDEX": "YES", **options},
-        )
-        found = pyogrio.read_info(path, layer=LAYER_NAME, force_feature_count=True)["features"]
-    except Exception as error:
-        if failures:
-            raise failures[0] from None
-        raise OSError(str(error)) from error
-    if found != written:
-        raise OSError(f"{found} of {written} polygons arrived")
-
-
-def _write_geopackage(path: Path, batches: Iterator[LayerColumns], crs_wkt: str) -> None:
-    _write_ogr(path, batches, crs_wkt, "GPKG", GEOMETRY_NAME="geom")
-    try:
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE gpkg_contents SET last_change = ?", (_TIMESTAMP,))
-    except sqlite3.Error as error:
-        raise OSError(str(error)) from error
-
-
-def _write_flatgeobuf(path: Path, batches: Iterator[LayerColumns], crs_wkt: str) -> None:
-    _write_ogr(path, batches, crs_wkt, "FlatGeobuf", TEMPORARY_DIR=str(path.parent))
-
-
-def _write_geoparquet(path: Path, batches: Iterator[LayerColumns], crs_wkt: str) -> None:
-    tables = ((_to_arrow(batch), shapely.bounds(batch.geometries)) for batch in batches)
-    write_geoparquet(path, tables, schema=SCHEMA, crs_wkt=crs_wkt)
-
-
-def _write_geojson(path: Path, batches: Iterator[LayerColumns], crs_wkt: str) -> None:
+def _write_geojson(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
     with path.open("wb") as file:
-        write_geojson(file, batches, crs_wkt=crs_wkt, name=LAYER_NAME)
+        return [write_geojson(file, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance)]
 
 
-_Writer = Callable[[Path, Iterator[LayerColumns], str], None]
+def _write_compressed_geojson(path: Path, layers: Sequence[Layer], setting: _Setting) -> list[int]:
+    # Neither a time nor the temporary name gets into the file.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
+        return [write_geojson(file, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance)]
 
-_WRITERS: dict[str, _Writer] = {
+
+def _write_sequence(path: Path, layers: Sequence[Layer], setting: _Setting, *, separator: bytes = b"") -> list[int]:
+    with path.open("wb") as file:
+        return [
+            write_geojson_sequence(
+                file, layers[0], crs_wkt=setting.crs_wkt, provenance=setting.provenance, separator=separator
+            )
+        ]
+
+
+_WRITERS: dict[str, Callable[[Path, Sequence[Layer], _Setting], list[int]]] = {
     ".gpkg": _write_geopackage,
     ".geojson": _write_geojson,
+    ".geojson.gz": _write_compressed_geojson,
+    ".geojsonl": _write_sequence,
+    ".geojsonseq": partial(_write_sequence, separator=RECORD_SEPARATOR),
+    ".geojsons": partial(_write_sequence, separator=RECORD_SEPARATOR),
     ".fgb": _write_flatgeobuf,
     ".parquet": _write_geoparquet,
+    ".pmtiles": _write_pmtiles,
 }
+_STYLED_BESIDE = frozenset(_WRITERS) - {".gpkg", ".pmtiles"}
