@@ -1,0 +1,1 @@
+"""The road class of a raster as a network of centrelines."""

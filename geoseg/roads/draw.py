@@ -1,0 +1,177 @@
+"""Chains of cells into lines that are fit for a map."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int16, Int64
+from geoseg.roads.ends import aim_ends
+from geoseg.roads.network import NODE_STEPS, RoadNetwork
+from geoseg.roads.scale import RoadScale
+
+SMOOTH_CELLS = 5
+"""Points on either side over which a line is smoothed."""
+
+
+TOLERANCE_CELLS = 0.75
+"""How far a drawn line may be from the smoothed one; a straight road is a stair, half a cell off either way."""
+
+
+def to_pixels(points: NDArray[np.floating], scale: RoadScale) -> Float64:
+    """(..., 2) positions in half cells to (row, col) in pixels, within the raster; (0, 0) is its upper left corner."""
+    pixels = (np.asarray(points, np.float64) / 2 + 0.5) * np.array(scale.factors)
+    return np.asarray(np.clip(pixels, 0, np.array(scale.grid_shape)), np.float64)
+
+
+def draw_network(graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m: Float64, class_id: int) -> RoadNetwork:
+    """Draw the edges of a graph, and the bridges between pairs of its nodes, as lines.
+
+    Loose ends are led on by half the width of the road, to where it ends. At a junction lines go straight to the node
+    within half a road's width.
+
+    Args:
+        graph: the network.
+        scale: of the raster.
+        pairs: (b, 2) int64 nodes that bridges join.
+        pair_width_m: (b,) float64 width of each bridge.
+        class_id: the class of roads.
+    """
+    half_m = np.array(scale.cell_m) / 2
+    degree = graph.degrees() + np.bincount(pairs.ravel(), minlength=len(graph.place))
+    place = graph.place.copy()
+    ends, direction = aim_ends(graph, scale)
+    loose = degree[ends] == 1
+    ends, direction = ends[loose], direction[loose]
+    place[ends] += direction * graph.radius_m[ends][:, None] / half_m
+    node_px = np.rint(to_pixels(place, scale) * NODE_STEPS) / NODE_STEPS
+    clear_m = np.where(degree > 2, graph.radius_m, 0.0)
+    nodes = np.column_stack([place * half_m, clear_m])
+    metres = graph.points * half_m
+    offsets, drawn = _draw(graph.offsets, metres, graph.ends, nodes, TOLERANCE_CELLS * max(scale.cell_m))
+    coords = to_pixels(drawn / half_m, scale)
+    coords[offsets[:-1]], coords[offsets[1:] - 1] = node_px[graph.ends[:, 0]], node_px[graph.ends[:, 1]]
+    trim_m = graph.radius_m[graph.ends]
+    width, spread, confidence = _describe(graph.offsets, metres, graph.width_m, graph.confidence, trim_m)
+    unknown = np.full(len(pairs), np.nan)
+    network = RoadNetwork(
+        node_px,
+        np.concatenate([offsets, offsets[-1] + 2 * np.arange(1, len(pairs) + 1)]),
+        np.concatenate([coords, node_px[pairs].reshape(-1, 2)]),
+        np.concatenate([graph.ends, pairs]),
+        np.concatenate([width, pair_width_m]),
+        np.concatenate([spread, unknown]),
+        np.concatenate([confidence, unknown]),
+        np.repeat([False, True], [len(graph), len(pairs)]),
+        class_id,
+    )
+    return network.without_points()
+
+
+@numba.njit(nogil=True, cache=True)
+def _describe(
+    offsets: Int64, metres: Float64, width: Float32, confidence: Int16, trim_m: Float64
+) -> tuple[Float64, Float64, Float64]:
+    """(m,) mean and standard deviation of the width, and mean confidence, 0 to 1, of each edge.
+
+    Widths within the junctions at both ends, `trim_m` far, are those of the other roads; they count if there are none
+    else.
+    """
+    m = len(offsets) - 1
+    mean, spread, sure = np.empty(m), np.empty(m), np.empty(m)
+    for edge in range(m):
+        first, last = offsets[edge], offsets[edge + 1]
+        known = confidence[first:last][confidence[first:last] >= 0]
+        sure[edge] = known.mean() / 255 if known.size else np.nan
+        clear = np.ones(last - first, np.bool_)
+        for side in range(2):
+            end = metres[last - 1 if side else first]
+            for i in range(first, last):
+                if np.hypot(metres[i, 0] - end[0], metres[i, 1] - end[1]) <= trim_m[edge, side]:
+                    clear[i - first] = False
+        own = width[first:last].astype(np.float64)
+        if clear.any():
+            own = own[clear]
+        mean[edge] = own.mean()
+        spread[edge] = own.std()
+    return mean, spread, sure
+
+
+@numba.njit(nogil=True, cache=True)
+def _draw(offsets: Int64, metres: Float64, ends: Int64, nodes: Float64, tolerance_m: float) -> tuple[Int64, Float64]:
+    """(m + 1,) offsets and (v, 2) vertices in metres of lines from node to node.
+
+    Nodes are (n, 3): row and column in metres, and how far around a junction lines go straight to it.
+    """
+    m = len(offsets) - 1
+    drawn = np.empty((len(metres) + 2 * m, 2))
+    starts = np.zeros(m + 1, np.int64)
+    used = 0
+    for edge in range(m):
+        a, b = nodes[ends[edge, 0]], nodes[ends[edge, 1]]
+        line = np.empty((offsets[edge + 1] - offsets[edge] + 2, 2))
+        line[0] = a[:2]
+        n = 1
+        for i in range(offsets[edge], offsets[edge + 1]):
+            y, x = metres[i]
+            is_near = np.hypot(y - a[0], x - a[1]) < a[2] or np.hypot(y - b[0], x - b[1]) < b[2]
+            # A loop may lie within its junction as a whole.
+            if not is_near or ends[edge, 0] == ends[edge, 1]:
+                line[n] = metres[i]
+                n += 1
+        line[n] = b[:2]
+        soft = _smooth(line[: n + 1])
+        kept = soft[_pick(soft, tolerance_m)]
+        drawn[used : used + len(kept)] = kept
+        used += len(kept)
+        starts[edge + 1] = used
+    return starts, drawn[:used]
+
+
+@numba.njit(nogil=True, cache=True)
+def _smooth(line: Float64) -> Float64:
+    """(n, 2) vertices in the weighted mean of their neighbours; both ends stay."""
+    n = len(line)
+    soft = line.copy()
+    for i in range(1, n - 1):
+        k = min(SMOOTH_CELLS, i, n - 1 - i)
+        y, x = 0.0, 0.0
+        for j in range(-k, k + 1):
+            y += (k + 1 - abs(j)) * line[i + j, 0]
+            x += (k + 1 - abs(j)) * line[i + j, 1]
+        soft[i, 0] = y / (k + 1) ** 2
+        soft[i, 1] = x / (k + 1) ** 2
+    return soft
+
+
+@numba.njit(nogil=True, cache=True)
+def _pick(line: Float64, tolerance_m: float) -> Bool:
+    """(n,) which vertices are needed for a line that is no further than the tolerance from all of them.
+
+    Source: Douglas and Peucker, Algorithms for the reduction of the number of points required to represent a digitized
+    line or its caricature (1973).
+    """
+    kept = np.zeros(len(line), np.bool_)
+    kept[0] = kept[-1] = True
+    stack = [(0, len(line) - 1)]
+    while stack:
+        low, high = stack.pop()
+        dy, dx = line[high, 0] - line[low, 0], line[high, 1] - line[low, 1]
+        length = np.hypot(dy, dx)
+        worst = tolerance_m
+        split = -1
+        for i in range(low + 1, high):
+            y, x = line[i, 0] - line[low, 0], line[i, 1] - line[low, 1]
+            along = (y * dy + x * dx) / length if length > 0 else 0.0
+            along = min(max(along, 0.0), length)
+            share = along / length if length > 0 else 0.0
+            away = np.hypot(y - share * dy, x - share * dx)
+            if away > worst:
+                worst = away
+                split = i
+        if split >= 0:
+            kept[split] = True
+            stack.append((low, split))
+            stack.append((split, high))
+    return kept

@@ -1,0 +1,101 @@
+"""Where roads end that meet no other one."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int64
+from geoseg.roads.scale import RoadScale
+
+AIM_M = (4.0, 12.0)
+"""How far back from its end the direction of a road is taken: twice its width, within these limits."""
+
+FULL_WIDTH = 0.8
+"""A loose end belongs to the middle of the road from where it has this share of its mean width."""
+
+
+def trim_ends(graph: Chains, scale: RoadScale) -> Chains:
+    """Cut loose ends back to where the road has nearly its width: thinning leads them into a corner of its end.
+
+    An end where that is further away than the road is wide, as that of a road that tapers off, stays.
+    """
+    edge, side, _ = _find_ends(graph, scale)
+    width = graph.widths_m()[edge]
+    half_m = np.array(scale.cell_m) / 2
+    cut = np.zeros((len(graph), 2), np.int64)
+    tips = np.stack([edge, side], axis=1)
+    cut[edge, side] = _count_narrow(graph.offsets, graph.points * half_m, graph.width_m, tips, width)
+    cut[np.diff(graph.offsets) - cut.sum(axis=1) < 2] = 0
+    start, stop = graph.offsets[:-1] + cut[:, 0], graph.offsets[1:] - cut[:, 1]
+    place, radius = graph.place.copy(), graph.radius_m.copy()
+    for number, tip in ((0, start), (1, stop - 1)):
+        moved = cut[:, number] > 0
+        node = graph.ends[moved, number]
+        place[node], radius[node] = graph.points[tip[moved]], graph.width_m[tip[moved]] / 2
+    offsets = np.concatenate([[0], np.cumsum(stop - start)])
+    source = np.repeat(start - offsets[:-1], stop - start) + np.arange(offsets[-1])
+    parts = graph.points[source], graph.width_m[source], graph.confidence[source]
+    return Chains(offsets, *parts, graph.ends, place, radius).merge()
+
+
+def is_outer(graph: Chains, scale: RoadScale) -> Bool:
+    """(n,) whether nodes lie at the border of the raster, where roads go on unseen."""
+    last = 2 * np.array(scale.shape) - 2
+    return np.asarray(((graph.place < 2) | (graph.place > last - 2)).any(axis=1), bool)
+
+
+def aim_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Float64]:
+    """Find the loose ends that lie within the raster, and where they point.
+
+    Returns:
+        (n,) int64 numbers of nodes, ascending; (n, 2) float64 unit vectors (row, col) on the ground.
+    """
+    edge, side, node = _find_ends(graph, scale)
+    back_m = np.clip(4 * graph.radius_m[node], *AIM_M)
+    half_m = np.array(scale.cell_m) / 2
+    origin = _look_back(graph.offsets, graph.points * half_m, np.stack([edge, side], axis=1), back_m)
+    way = graph.place[node] * half_m - origin
+    order = np.argsort(node, kind="stable")
+    return node[order], (way / np.maximum(np.hypot(*way.T), 1e-9)[:, None])[order]
+
+
+def _find_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Int64, Int64]:
+    """(n,) edges, (n,) their sides and (n,) the nodes there of loose ends that are not at the border of the raster."""
+    edge, side = np.nonzero(graph.degrees()[graph.ends] == 1)
+    node = graph.ends[edge, side]
+    inner = ~is_outer(graph, scale)[node]
+    return edge[inner], side[inner], node[inner]
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_narrow(offsets: Int64, metres: Float64, width: Float32, tips: Int64, mean_m: Float64) -> Int64:
+    """(n,) how many points each end has before the road has its width; 0 if there are none or they are too many."""
+    count = np.zeros(len(tips), np.int64)
+    for i in range(len(tips)):
+        first, last = offsets[tips[i, 0]], offsets[tips[i, 0] + 1] - 1
+        at, stop, step = (last, first, -1) if tips[i, 1] else (first, last, 1)
+        way = 0.0
+        while width[at] < FULL_WIDTH * mean_m[i]:
+            if at == stop or way > mean_m[i]:
+                count[i] = 0
+                break
+            way += np.hypot(metres[at + step, 0] - metres[at, 0], metres[at + step, 1] - metres[at, 1])
+            at += step
+            count[i] += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _look_back(offsets: Int64, metres: Float64, tips: Int64, back_m: Float64) -> Float64:
+    """(n, 2) the point in metres that is `back_m` along an edge from its end; tips are (n, 2) edges and their sides."""
+    result = np.empty((len(tips), 2))
+    for i in range(len(tips)):
+        first, last = offsets[tips[i, 0]], offsets[tips[i, 0] + 1] - 1
+        at, stop, step = (last, first, -1) if tips[i, 1] else (first, last, 1)
+        way = 0.0
+        while at != stop and way < back_m[i]:
+            way += np.hypot(metres[at + step, 0] - metres[at, 0], metres[at + step, 1] - metres[at, 1])
+            at += step
+        result[i] = metres[at]
+    return result

@@ -1,0 +1,74 @@
+"""Places too wide for a road: lines from road to road through their middle."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.roads.mask import STEP_COLS, STEP_ROWS
+from geoseg.roads.scale import BLOCK, RoadScale
+from geoseg.roads.thin import LINKS, THIN, thin_list
+from geoseg.roads.trace import RoadTile, to_points
+
+Int64 = NDArray[np.int64]
+
+MIRRORED_BLOCKS = 64
+"""So far from the border of the raster places are mirrored at it, enough for those twice as wide."""
+
+
+def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: RoadScale) -> RoadTile:
+    """Thin blocks until they are lines that join all the points where roads lead into them.
+
+    Args:
+        blocks: (n, 2) int32, (row, col) of blocks; some may be there twice.
+        points: (k, 2) int32 in half cells; those that are centres of blocks are kept.
+        scale: of the raster.
+
+    Returns:
+        Pieces of two points each.
+    """
+    if not len(blocks):
+        return RoadTile.blank()
+    inner = -(-np.array(scale.shape) // BLOCK)
+    blocks = np.unique(_mirror(blocks, inner), axis=0)
+    key = _to_key(blocks)
+    neighbours = _find(key, _to_key(blocks[:, None] + np.stack([STEP_ROWS, STEP_COLS], axis=1)))
+    n = len(blocks)
+    fixed = np.zeros(n + 1, np.uint8)
+    fixed[_find(key, _to_key(points[(points % 2 != 0).all(axis=1)] // (2 * BLOCK)))] = 1
+    alive, depth = thin_list(neighbours, fixed[:n], THIN)
+    left = np.append(alive, 0)
+    links = LINKS[(left[neighbours].astype(np.int64) << np.arange(8)).sum(axis=1)]
+    own, side = np.nonzero((links[:, None] >> np.arange(8) & 1) * left[:n, None])
+    other = neighbours[own, side]
+    inside = np.append(((blocks >= 0) & (blocks < inner)).all(axis=1), False)
+    pairs = np.stack([own, other], axis=1)[(own < other) & (inside[own] | inside[other])]
+    width = 2 * (scale.iterations + (depth - 0.5) * BLOCK) * min(scale.cell_m)
+    return RoadTile(
+        np.arange(len(pairs) + 1) * 2,
+        to_points(blocks[pairs.ravel()]),
+        width[pairs.ravel()].astype(np.float32),
+        np.full(pairs.size, -1, np.int16),
+        np.zeros((0, 2), np.int32),
+    )
+
+
+def _mirror(blocks: NDArray[np.int32], inner: Int64) -> NDArray[np.int32]:
+    """Blocks and what the border of the raster mirrors of them, so that a place goes on there, as roads do."""
+    for axis in (0, 1):
+        at = blocks[:, axis]
+        near, far = blocks[at < MIRRORED_BLOCKS].copy(), blocks[at >= inner[axis] - MIRRORED_BLOCKS].copy()
+        near[:, axis] = -1 - near[:, axis]
+        far[:, axis] = 2 * inner[axis] - 1 - far[:, axis]
+        blocks = np.concatenate([blocks, near, far])
+    return blocks
+
+
+def _to_key(blocks: NDArray[np.integer]) -> Int64:
+    return (blocks[..., 0].astype(np.int64) << 32) + blocks[..., 1]
+
+
+def _find(key: Int64, wanted: Int64) -> Int64:
+    """Where each wanted key is among the sorted ones, their number where it is not."""
+    at = np.searchsorted(key, wanted)
+    return np.where(key[np.minimum(at, len(key) - 1)] == wanted, at, len(key))

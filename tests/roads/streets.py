@@ -1,0 +1,59 @@
+"""Road rasters with known truth, and the network of a raster in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.grid import GeoGrid, Window
+from geoseg.roads.join import join_roads
+from geoseg.roads.network import RoadNetwork
+from geoseg.roads.scale import RoadScale
+from geoseg.roads.trace import RoadTile, trace_road_tile
+
+UTM = rasterio.CRS.from_epsg(32737).to_wkt()
+ROAD = 2
+
+
+def make_grid(rows: int, cols: int, pixel_m: float = 0.5) -> GeoGrid:
+    # On the central meridian of the zone, where a metre of UTM is 0.9996 m; scaled so that pixels are true.
+    side = pixel_m * 0.9996
+    return GeoGrid(UTM, Affine(side, 0, 500_000, 0, -side, 9_330_000), rows, cols)
+
+
+def burn(lines: list[tuple[Any, float]], grid: GeoGrid, *, cap: str = "flat") -> NDArray[np.uint8]:
+    """Class raster of (line in metres x right, y down from the corner; width in metres)."""
+    pixel_m = grid.ground_resolution_m()[0]
+    shapes = [shapely.LineString(line).buffer(width / 2, cap_style=cap, quad_segs=16) for line, width in lines]
+    return rasterio.features.rasterize(
+        [(s, ROAD) for s in shapes], (grid.rows, grid.cols), transform=Affine.scale(pixel_m), dtype="uint8"
+    )
+
+
+def cut(classes: NDArray[np.uint8], scale: RoadScale, tile_px: tuple[int, int], confidence=None) -> list[RoadTile]:
+    """All tiles, each traced from its own window."""
+    raster = Window(0, 0, *scale.grid_shape)
+    tiles = []
+    for row in range(0, raster.rows, tile_px[0]):
+        for col in range(0, raster.cols, tile_px[1]):
+            core = Window(row, col, *tile_px).intersect(raster)
+            window = core.pad(*scale.halo_px()).intersect(raster)
+            part = window.within(raster)
+            sure = None if confidence is None else confidence[part].copy()
+            tiles.append(
+                trace_road_tile(classes[part].copy(), sure, class_id=ROAD, window=window, core=core, scale=scale)
+            )
+    return tiles
+
+
+def trace(
+    classes: NDArray[np.uint8], grid: GeoGrid, *, scale=None, tile_px=None, confidence=None, bridges=None
+) -> RoadNetwork:
+    scale = scale or RoadScale.of(grid)
+    tiles = cut(classes, scale, tile_px or classes.shape, confidence)
+    return join_roads(tiles, scale, class_id=ROAD, bridges=bridges)
