@@ -1,0 +1,197 @@
+"""The kernels that turn staircases, closed or open, into straight walls that meet in corners."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from geoseg.polygons.chains import (
+    FloatArray,
+    find_far_point,
+    find_first,
+    is_near,
+    is_simple,
+    signed_area,
+    step_along,
+    thin_chain,
+    turn_chain,
+)
+from geoseg.polygons.kernel import kernel
+from geoseg.polygons.rings import Int64
+from geoseg.polygons.straightening import KEPT, THINNED, WALL_COST, project, straighten_chain
+from geoseg.polygons.walls import THIN_PX, Walls, divide_chain, find_main_direction, sum_steps
+
+THINNED_PX = 1.0
+# A node this close to a corner becomes the corner.
+SNAP_PX = 0.75
+NODE_GAP_PX = 0.1
+
+
+@kernel
+def regularize_ring(ring: FloatArray, nodes: Int64, tolerance_px: float) -> tuple[FloatArray, Int64, int]:
+    """Straight walls for a closed staircase.
+
+    The result depends on the ring as a set of points only, not on where it starts or which way it runs; it runs the
+    same way and starts at its vertex of least x, then y. Every vertex of it lies within the tolerance of the
+    staircase, and its area differs by no more than an eighth of the tolerance times the length of the staircase.
+
+    Args:
+        ring: (n, 2) float64 vertices in pixels, edges along rows and columns, the first not repeated at the end.
+        nodes: (k,) int64, ascending: vertices of the ring that other outlines share; they move with their wall.
+        tolerance_px: how far a corner may be from the staircase, in pixels.
+
+    Returns:
+        The (m, 2) new ring; the (k,) vertices of it that the nodes became; REGULAR (walls along two main directions,
+        oblique ones where they are), FREE (walls of any direction), THINNED (vertices of the staircase) or KEPT (all).
+    """
+    points, place = step_along(ring, True)
+    n = len(points) - 1
+    backward = signed_area(points) < 0
+    chain, start, corners, main = _start_at_corner(points, backward, tolerance_px)
+    at = (start - place[nodes]) % n if backward else (place[nodes] - start) % n
+    walls, vertices, how = straighten_chain(chain, corners, True, main, tolerance_px)
+    if how < THINNED:
+        outline, became = _place_nodes(walls, vertices[:-1], chain, at)
+        if len(nodes) and not (is_near(outline, chain, tolerance_px) and is_simple(outline)):
+            how = THINNED
+    if how >= THINNED:
+        keep = np.union1d(thin_chain(chain, THINNED_PX)[:-1], at)
+        outline, became, how = chain[keep], np.searchsorted(keep, at), THINNED
+        if len(outline) < 4 or not is_simple(outline):
+            keep = np.arange(n)
+            outline, became, how = chain[:-1].copy(), at, KEPT
+    outline = outline + points[start]
+    m = len(outline)
+    if backward:
+        outline, became = outline[::-1].copy(), m - 1 - became
+    first = find_first(outline)
+    return np.concatenate((outline[first:], outline[:first])), (became - first) % m, how
+
+
+@kernel
+def fit_stroke(
+    path: FloatArray, nodes: Int64, closed: bool, main: tuple[float, float], tolerance_px: float
+) -> tuple[FloatArray, FloatArray, Int64, Int64, bool]:
+    """The walls of a line that has nodes, without placing these.
+
+    Args:
+        path: (n, 2) float64 vertices in pixels, edges along rows and columns.
+        nodes: (k,) int64, ascending: vertices of it.
+        closed: whether it is a ring; the first vertex is not repeated at its end.
+        main: unit vector of the main direction.
+        tolerance_px: how far a vertex may be from the path.
+
+    Returns:
+        (m, 3) lines of walls (unit direction x, y; offset c along its normal (-y, x)) and the (m + 1, 2) ends of the
+        walls; the wall of each node and the order of nodes along the walls; whether the walls run against the path.
+        Where no walls fit, there are no lines, the ends are the thinned path and a node's wall is its place among
+        them.
+    """
+    points, place = step_along(path, closed)
+    n = len(points) - 1
+    backward = closed and signed_area(points) < 0
+    if closed:
+        chain, start, corners, _ = _start_at_corner(points, backward, tolerance_px)
+        at = (start - place[nodes]) % n if backward else (place[nodes] - start) % n
+    else:
+        start = 0
+        chain = points - points[0]
+        corners, at = thin_chain(chain, THIN_PX), place[nodes]
+    walls, vertices, how = straighten_chain(chain, corners, closed, main, tolerance_px)
+    if how == THINNED:
+        kept, where, order = thin_stroke(path, nodes, closed)
+        return walls.line[:0], kept, where, order, False
+    owner, order = _assign_nodes(walls, at, n, closed)
+    line = walls.line.copy()
+    line[:, 2] += line[:, 0] * points[start, 1] - line[:, 1] * points[start, 0]
+    return line, vertices + points[start], owner, order, backward
+
+
+@kernel
+def thin_stroke(path: FloatArray, nodes: Int64, closed: bool) -> tuple[FloatArray, Int64, Int64]:
+    """Some vertices of a line, its nodes among them; which of these the nodes are, and their order along the line."""
+    points, place = step_along(path, closed)
+    keep = np.union1d(thin_chain(points, THINNED_PX), place[nodes])
+    if closed:
+        keep = keep[keep < len(points) - 1]
+    return points[keep], np.searchsorted(keep, place[nodes]), place[nodes]
+
+
+@kernel
+def thin_ring(ring: FloatArray) -> FloatArray:
+    """Some vertices of a closed staircase, the first of them that of least x, then y; arguments of regularize_ring."""
+    first = find_first(ring)
+    return thin_stroke(np.concatenate((ring[first:], ring[:first])), np.zeros(1, np.int64), True)[0]
+
+
+@kernel
+def find_ring_direction(ring: FloatArray, tolerance_px: float) -> tuple[float, float]:
+    """Unit vector of the main direction of a closed staircase, modulo a right angle; arguments of regularize_ring."""
+    points, _ = step_along(ring, True)
+    return _start_at_corner(points, signed_area(points) < 0, tolerance_px)[3]
+
+
+@kernel
+def _start_at_corner(
+    points: FloatArray, backward: bool, tolerance_px: float
+) -> tuple[FloatArray, int, Int64, tuple[float, float]]:
+    """A closed chain from a corner that is the same wherever it started: chain, start, corners, main direction."""
+    wall_cost = WALL_COST * tolerance_px**3
+    start = find_far_point(points)
+    chain = turn_chain(points, start, backward)
+    corners = thin_chain(chain, THIN_PX)
+    sums = sum_steps(chain)
+    main = find_main_direction(chain, sums, divide_chain(chain, sums, corners, (1.0, 0.0), True, wall_cost))
+    return chain, start, corners, main
+
+
+@kernel
+def _assign_nodes(walls: Walls, at: Int64, n: int, closed: bool) -> tuple[Int64, Int64]:
+    """The wall of each of the points `at` of a chain of n steps, and their order along the walls.
+
+    Past the last wall a closed chain starts again, on the first one.
+    """
+    owner, order = np.zeros(len(at), np.int64), at.copy()
+    for q in range(len(at)):
+        while owner[q] < len(walls.stop) and walls.stop[owner[q]] <= at[q]:
+            owner[q] += 1
+        if owner[q] == len(walls.stop):
+            owner[q] = 0 if closed else len(walls.stop) - 1
+            order[q] = at[q] - n if closed else at[q]
+    return owner, order
+
+
+@kernel
+def _place_nodes(walls: Walls, vertices: FloatArray, chain: FloatArray, at: Int64) -> tuple[FloatArray, Int64]:
+    """Put the nodes, points `at` of a closed chain, on their walls in order; the ring with them and their places."""
+    n = len(chain) - 1
+    m, k = len(vertices), len(at)
+    outline, became, filled = np.empty((m + k, 2)), np.empty(k, np.int64), 0
+    owner, order = _assign_nodes(walls, at, n, True)
+    ranked = np.argsort(order)
+    taken = np.full(m, -1)
+    for i in range(m):
+        own = ranked[owner[ranked] == i]
+        length = math.hypot(vertices[(i + 1) % m, 0] - vertices[i, 0], vertices[(i + 1) % m, 1] - vertices[i, 1])
+        gap = min(NODE_GAP_PX, length / (len(own) + 1))
+        outline[filled] = vertices[i]
+        corner, filled, past = filled, filled + 1, 0.0
+        if taken[i] >= 0:
+            became[taken[i]] = corner
+        for p in range(len(own)):
+            q = own[p]
+            foot = project(chain[at[q]], walls.line[i])
+            run = (foot[0] - vertices[i, 0]) * walls.line[i, 0] + (foot[1] - vertices[i, 1]) * walls.line[i, 1]
+            if p == 0 and run < SNAP_PX and taken[i] < 0:
+                became[q], taken[i] = corner, q
+                continue
+            after = (i + 1) % m
+            if p == len(own) - 1 and length - run < SNAP_PX and taken[after] < 0:
+                became[q], taken[after] = 0, q
+                continue
+            past = min(max(run, past + gap), length - gap * (len(own) - p))
+            outline[filled, 0] = vertices[i, 0] + past * walls.line[i, 0]
+            outline[filled, 1] = vertices[i, 1] + past * walls.line[i, 1]
+            became[q], filled = filled, filled + 1
+    return outline[:filled], became

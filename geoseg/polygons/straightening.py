@@ -1,0 +1,137 @@
+"""The kernels that fit straight walls to a chain and make them meet in corners."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from geoseg.polygons.chains import FloatArray, is_near, is_simple, signed_area
+from geoseg.polygons.kernel import kernel
+from geoseg.polygons.rings import Int64
+from geoseg.polygons.walls import (
+    MIN_TURN,
+    Walls,
+    divide_chain,
+    fit_lines,
+    refine_direction,
+    scatter_steps,
+    sum_steps,
+)
+
+REGULAR, FREE, THINNED, KEPT = 0, 1, 2, 3
+# The misfit that is worth a wall in units of the cubed tolerance; its share in a second, more careful attempt, and
+# where the outline is round.
+WALL_COST = 0.6
+CAREFUL = 0.3
+ROUND = 0.05
+CIRCLE_WALLS = 4
+SHORTEST_WALL_PX = 1.5
+
+
+@kernel
+def straighten_chain(
+    chain: FloatArray, corners: Int64, closed: bool, main: tuple[float, float], tolerance_px: float
+) -> tuple[Walls, FloatArray, int]:
+    """The walls of a chain and the vertices between them.
+
+    Args:
+        chain: (n + 1, 2) points at most a pixel apart; a closed one starts and ends at a corner.
+        corners: points at which walls may end, from 0 to n.
+        closed: whether the last wall meets the first.
+        main: unit vector of the main direction; of a closed chain it is refined.
+        tolerance_px: how far a vertex may be from the chain.
+
+    Returns:
+        Walls with their lines; the vertices before the first, between them and after the last; REGULAR, FREE or, if
+        neither is near the chain, THINNED.
+    """
+    sums = sum_steps(chain)
+    length = sums[len(sums) - 1, 0]
+    full_cost = WALL_COST * tolerance_px**3
+    round_off = False
+    for attempt in range(4):
+        if round_off and attempt < 2:
+            continue
+        cost = full_cost * (ROUND if round_off else 1.0 if attempt % 2 == 0 else CAREFUL)
+        walls = divide_chain(chain, sums, corners, main, attempt >= 2, cost)
+        if closed and attempt == 0 and _is_round(chain, sums, walls, full_cost):
+            round_off = True
+            continue
+        if len(walls.kind) < (3 if closed else 1):
+            continue
+        if closed and attempt < 2:
+            fit_lines(chain, sums, walls, refine_direction(sums, walls, main))
+        else:
+            fit_lines(chain, sums, walls, main)
+        met, vertices = _meet_walls(walls, chain, closed)
+        if len(vertices) and is_near(vertices, chain, tolerance_px):
+            if not closed:
+                return met, vertices, attempt // 2
+            change = abs(signed_area(vertices) - signed_area(chain))
+            if change <= tolerance_px * length / 8 and is_simple(vertices[:-1]):
+                return met, vertices, attempt // 2
+    return walls, chain[:0], THINNED
+
+
+@kernel
+def _is_round(chain: FloatArray, sums: FloatArray, walls: Walls, wall_cost: float) -> bool:
+    """Whether a circle, which costs as much as four walls, describes a closed chain better than its walls do."""
+    w, x, y, _, _, _ = scatter_steps(sums, 0, len(chain) - 1)
+    n = len(chain) - 1
+    far = np.empty(n)
+    for i in range(n):
+        far[i] = math.hypot((chain[i, 0] + chain[i + 1, 0]) / 2 - x, (chain[i, 1] + chain[i + 1, 1]) / 2 - y)
+    total = 0.0
+    for i in range(len(walls.kind)):
+        _, _, _, xx, xy, yy = scatter_steps(sums, walls.start[i], walls.stop[i])
+        total += (xx + yy) / 2 - math.hypot((xx - yy) / 2, xy) + wall_cost
+    return bool(far.var() * w + CIRCLE_WALLS * wall_cost < total)
+
+
+@kernel
+def _meet_walls(walls: Walls, chain: FloatArray, closed: bool) -> tuple[Walls, FloatArray]:
+    """Vertices where neighbours meet; walls that come out too short or backward go, none are left if that fails."""
+    start, stop, kind, line = walls.start, walls.stop, walls.kind, walls.line.copy()
+    weight = (stop - start).astype(np.float64)
+    vertices = np.empty((len(line) + 1, 2))
+    while len(line) >= (3 if closed else 1):
+        n = len(line)
+        drop, least = -1, SHORTEST_WALL_PX
+        for i in range(0 if closed else 1, n):
+            h = (i - 1) % n
+            sine = line[h, 0] * line[i, 1] - line[h, 1] * line[i, 0]
+            if abs(sine) < MIN_TURN:
+                if line[h, 0] * line[i, 0] + line[h, 1] * line[i, 1] < 0:
+                    return walls, vertices[:0]
+                total = weight[h] + weight[i]
+                if weight[h] > weight[i]:
+                    line[i, 0], line[i, 1] = line[h, 0], line[h, 1]
+                line[i, 2] = (weight[h] * line[h, 2] + weight[i] * line[i, 2]) / total
+                weight[i] = total
+                drop = h
+                break
+            vertices[i, 0] = (line[h, 2] * line[i, 0] - line[i, 2] * line[h, 0]) / sine
+            vertices[i, 1] = (line[h, 2] * line[i, 1] - line[i, 2] * line[h, 1]) / sine
+        if drop < 0:
+            vertices[n] = vertices[0]
+            if not closed:
+                vertices[0] = project(chain[0], line[0])
+                vertices[n] = project(chain[len(chain) - 1], line[n - 1])
+            for i in range(n):
+                run = (vertices[i + 1, 0] - vertices[i, 0]) * line[i, 0]
+                run += (vertices[i + 1, 1] - vertices[i, 1]) * line[i, 1]
+                if run < least and n > 1:
+                    drop, least = i, run
+        if drop < 0:
+            return Walls(start, stop, kind, line), vertices[: n + 1]
+        kept = np.arange(n) != drop
+        start, stop, kind, line, weight = start[kept], stop[kept], kind[kept], line[kept], weight[kept]
+    return walls, vertices[:0]
+
+
+@kernel
+def project(point: FloatArray, line: FloatArray) -> FloatArray:
+    """The point of a line nearest to a point."""
+    off = -line[1] * point[0] + line[0] * point[1] - line[2]
+    return np.array([point[0] + off * line[1], point[1] - off * line[0]])
