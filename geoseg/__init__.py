@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 from geoseg.errors import BudgetError, GeosegError, InputError, ModelError, OptionError, OutputError
 
 if TYPE_CHECKING:
+    from geoseg.comparison.compare import compare as compare
     from geoseg.evaluation.evaluate import evaluate as evaluate
     from geoseg.layers.read import open_layer as open_layer
     from geoseg.models.package import load_package as load_model
+    from geoseg.roads.graph import open_network as open_network
+    from geoseg.run.array import segment_array as segment_array
     from geoseg.run.execute import SegmentResult as SegmentResult
     from geoseg.run.polygonize import polygonize as polygonize
     from geoseg.run.segment import segment as segment
@@ -30,11 +33,14 @@ __version__ = "0.1.0.dev0"
 # Imported on first use: `import geoseg` and `geoseg --help` stay light.
 _LAZY = {
     "SegmentResult": ("geoseg.run.execute", "SegmentResult"),
+    "compare": ("geoseg.comparison.compare", "compare"),
     "evaluate": ("geoseg.evaluation.evaluate", "evaluate"),
     "load_model": ("geoseg.models.package", "load_package"),
     "open_layer": ("geoseg.layers.read", "open_layer"),
+    "open_network": ("geoseg.roads.graph", "open_network"),
     "polygonize": ("geoseg.run.polygonize", "polygonize"),
     "segment": ("geoseg.run.segment", "segment"),
+    "segment_array": ("geoseg.run.array", "segment_array"),
     "train": ("geoseg.training.fit", "train"),
 }
 
@@ -46,11 +52,14 @@ __all__ = [
     "OptionError",
     "OutputError",
     "SegmentResult",
+    "compare",
     "evaluate",
     "load_model",
     "open_layer",
+    "open_network",
     "polygonize",
     "segment",
+    "segment_array",
     "train",
 ]
 

@@ -163,9 +163,10 @@ class TestHelp:
     def test_names_every_option(self, run: Run) -> None:
         """Those of the contract."""
         shared = (
-            "-o --scheduler --workers --memory --tile-px --work-dir --fresh --overwrite --min-area --simplify --exact"
+            "-o --scheduler --workers --memory --tile-px --work-dir --fresh --overwrite --min-unit --min-area --simplify "
+            "--regularize --smooth --roads"
         )
-        own = {"segment": "--model --classes-raster --confidence-raster --aoi --device", "polygonize": "--connectivity"}
+        own = {"segment": "--model --classes-raster --confidence-raster --aoi --device --exact", "polygonize": "--connectivity"}
         for command, options in own.items():
             text = run(command, "--help").out
             assert not [o for o in f"{shared} --quiet {options}".split() if o not in text]
@@ -244,7 +245,7 @@ class TestOutput:
         line = (
             "segment a.tif -o b.fgb --model m --classes-raster c.tif --confidence-raster d.tif --aoi 1,2,3,4 "
             "--device cpu --scheduler local --workers 3 --memory 4GiB --tile-px 77 --work-dir w --fresh "
-            "--overwrite --min-area 5 --simplify 0.5 --quiet"
+            "--overwrite --min-area 5 --simplify 0.5 --min-unit building=4,road=9 --no-smooth --roads --quiet"
         )
         ended = run(*line.split())
         assert ended.code == 0, ended.err
@@ -267,6 +268,11 @@ class TestOutput:
             "overwrite": True,
             "min_area_m2": 5.0,
             "simplify_m": 0.5,
+            "min_unit_m2": {"building": 4.0, "road": 9.0},
+            "exact": False,
+            "regularize": True,
+            "smooth": False,
+            "roads": True,
         }
 
 

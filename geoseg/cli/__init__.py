@@ -8,6 +8,7 @@ import traceback
 import click
 
 from geoseg import __version__
+from geoseg.cli.comparing import compare
 from geoseg.cli.learning import evaluate, refine, train
 from geoseg.cli.mapping import demo, info, polygonize, segment
 from geoseg.cli.packages import models
@@ -23,7 +24,7 @@ def cli() -> None:
     """Large satellite and aerial rasters into map layers."""
 
 
-for command in (segment, polygonize, view, train, refine, evaluate, models, demo, info):
+for command in (segment, polygonize, view, compare, evaluate, train, refine, models, demo, info):
     cli.add_command(command)
 
 

@@ -14,6 +14,8 @@ from geoseg.errors import OptionError
 if TYPE_CHECKING:
     from geoseg.run.execute import SegmentResult
 
+SUFFIXES = ".gpkg .geojson .geojson.gz .geojsonl .geojsonseq .fgb .parquet .pmtiles"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEGMENT_EXAMPLES = """\b
@@ -21,12 +23,41 @@ Examples:
   geoseg segment scene.tif -o map.geojson
   geoseg segment scene.tif -o map.gpkg --classes-raster classes.tif --min-area 5
   geoseg segment scene.vrt -o map.fgb --aoi 39.19,-6.17,39.21,-6.15 --workers 8
+  geoseg segment scene.tif -o pixels.gpkg --exact --no-roads
+  geoseg segment scene.tif -o map.parquet --min-unit building=8,vegetation=50 --simplify 0.8
 """
 POLYGONIZE_EXAMPLES = """\b
 Examples:
   geoseg polygonize classes.tif -o map.gpkg
-  geoseg polygonize classes.tif -o map.parquet --min-area 4
+  geoseg polygonize classes.tif -o map.parquet --min-unit 4
+  geoseg polygonize classes.tif -o map.gpkg --simplify auto --regularize --smooth --roads
 """
+
+
+class Tolerance(click.ParamType[float | str]):
+    """Ground metres from 0 upward, or the word auto."""
+
+    name = "M|auto"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Read what the user wrote."""
+        return value if value == "auto" else click.FloatRange(min=0).convert(value, param, ctx)
+
+
+class MinUnits(click.ParamType[float | str | dict[str, float]]):
+    """Square metres for all classes, by class, or the word auto."""
+
+    name = "M2|NAME=M2,...|auto"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str | dict[str, float]:
+        """Read what the user wrote."""
+        area = click.FloatRange(min=0)
+        if "=" not in value:
+            return value if value == "auto" else area.convert(value, param, ctx)
+        pairs = (part.partition("=") for part in value.split(","))
+        return {name.strip(): area.convert(number, param, ctx) for name, _, number in pairs}
 
 
 def run_options(command: Command) -> Command:
@@ -39,9 +70,13 @@ def run_options(command: Command) -> Command:
         click.option("--work-dir", type=click.Path(path_type=Path), help="Keep finished tiles here."),
         click.option("--fresh", is_flag=True, help="Do again what an earlier run finished."),
         click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
-        click.option("--min-area", type=click.FloatRange(min=0), default=0.0, help="Leave out smaller polygons, m2."),
-        click.option("--simplify", type=click.FloatRange(min=0, min_open=True), help="Tolerance in ground metres."),
-        click.option("--exact", is_flag=True, help="Keep every pixel corner (the default)."),
+        click.option(
+            "--min-unit",
+            type=MinUnits(),
+            help="What is smaller joins a neighbour, m2; 0: nothing.",
+        ),
+        click.option("--simplify", type=Tolerance(), help="Tolerance of outlines in ground metres; 0: pixel corners."),
+        click.option("--min-area", type=click.FloatRange(min=0), help="Leave out smaller polygons at the end, m2."),
         click.option("--quiet", is_flag=True, help="Print errors only."),
     ]
     for option in reversed(options):
@@ -51,13 +86,18 @@ def run_options(command: Command) -> Command:
 
 @click.command(epilog=SEGMENT_EXAMPLES)
 @click.argument("image")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".gpkg .geojson .fgb .parquet")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=SUFFIXES)
 @click.option("--model", help="Name of a shipped model, or a package's directory or zip.")
 @click.option("--classes-raster", type=click.Path(path_type=Path), help="Also write class ids as a GeoTIFF.")
 @click.option("--confidence-raster", type=click.Path(path_type=Path), help="Also write confidence as a GeoTIFF.")
 @click.option("--aoi", help="W,S,E,N in degrees, or a vector file of polygons.")
+@click.option("--exact", is_flag=True, help="Follow the pixels: no minimum unit, no finish of outlines.")
+@click.option("--regularize/--no-regularize", default=True, help="Straight walls and right angles; default: yes.")
+@click.option("--smooth/--no-smooth", default=True, help="Smooth outlines of vegetation; default: yes.")
+@click.option("--roads/--no-roads", default=None, help="Also a layer of centrelines; default: in a GeoPackage.")
 @click.option("--no-refine", is_flag=True, help="Leave out the model's refiner, where it has one.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--patch-px", type=click.IntRange(min=1), help="Patch side in model pixels; default: by raster size.")
 @run_options
 def segment(image: str, quiet: bool, **options: Any) -> None:
     """Turn IMAGE into a layer of building, road and vegetation polygons."""
@@ -70,7 +110,10 @@ def segment(image: str, quiet: bool, **options: Any) -> None:
 
 @click.command(epilog=POLYGONIZE_EXAMPLES)
 @click.argument("classes")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".gpkg .geojson .fgb .parquet")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=SUFFIXES)
+@click.option("--regularize", is_flag=True, help="Straight walls and right angles; needs --simplify.")
+@click.option("--smooth", is_flag=True, help="Smooth outlines of areas; needs --simplify.")
+@click.option("--roads", is_flag=True, help="Also a layer of centrelines.")
 @click.option("--connectivity", type=click.Choice(["4"]), default="4", show_default=True)
 @run_options
 def polygonize(classes: str, connectivity: str, quiet: bool, **options: Any) -> None:
@@ -108,11 +151,12 @@ def info(image: str) -> None:
 
 def _run_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """What the command line says, in the words of the Python API; options left out keep the API's defaults."""
-    if options.pop("exact") and options["simplify"] is not None:
-        raise OptionError("--exact and --simplify", expected="one of them")
+    given = [f"--{name.replace('_', '-')}" for name in ("simplify", "min_unit") if options[name] is not None]
+    if options.get("exact") and given:
+        raise OptionError(f"--exact and {given[0]}", expected="one of them")
     if "no_refine" in options:
         options["refine"] = not options.pop("no_refine")
-    names = {"min_area": "min_area_m2", "simplify": "simplify_m"}
+    names = {"min_area": "min_area_m2", "simplify": "simplify_m", "min_unit": "min_unit_m2"}
     return {names.get(name, name): value for name, value in options.items() if value is not None}
 
 

@@ -126,6 +126,20 @@ def open_engine(package: ModelPackage, geometry: PatchGeometry, *, device: Devic
     return OnnxEngine(package, geometry)
 
 
+def takes_any_size(package: ModelPackage) -> bool:
+    """Whether the model runs on images of any size, not on patches of `package.patch_px` alone.
+
+    Raises:
+        ModelError: there is no graph to ask.
+    """
+    if package.network:
+        return True
+    from geoseg.models.graph import read_graph  # noqa: PLC0415 (only models made elsewhere need to be looked into)
+
+    inputs = read_graph(package.graph).graph.input
+    return not (inputs and inputs[0].type.tensor_type.shape.dim[2].dim_value)
+
+
 def has_cuda() -> bool:
     """Whether torch can use a CUDA device; torch is imported only where an NVIDIA driver is installed."""
     for name in ("libcuda.so.1", "nvcuda.dll"):

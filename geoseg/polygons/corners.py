@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from geoseg.polygons.kernel import kernel
+from geoseg.polygons.marks import mark_column
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs
 
@@ -27,9 +28,12 @@ CUT = -1
 # two open components will become one is not known yet; their corners there are deferred.
 @kernel
 def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand a dozen arrays around
-    runs: Runs, component: Int32, is_open: Uint8, origin: tuple[int, int]
+    runs: Runs, component: Int32, is_open: Uint8, origin: tuple[int, int], marked: bool
 ) -> tuple[Int32, Int32, Int32]:
     """The corners of all components, each linked to the next one of its ring.
+
+    With `marked`, columns carry marks, and a component has a vertex too where it goes straight past a junction; see
+    `marks`.
 
     Nodes 0 to 4 (rows + cols) - 1 are ports, the ends of edges that leave through the border: top (2 a column: down,
     up), bottom (the same), left (2 a row: east, west), right (the same). Then come the corners, in reading order.
@@ -38,10 +42,12 @@ def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand 
         nodes (n, 4) int32: global row, global col, next node or -1, component; the deferred corners, ascending; the
         position of each one's opposite among them.
     """
-    starts, run_class, _, row_offsets, cols = runs
+    starts, run_class, _, _, row_offsets, cols = runs
     rows = len(row_offsets) - 1
     bottom, left, right, ports = 2 * cols, 4 * cols, 4 * cols + 2 * rows, 4 * cols + 4 * rows
-    nodes = np.empty((ports + 4 * (len(starts) - rows), 4), np.int32)
+    # A vertical edge has two ends; where others meet it, three components have a corner or go straight on there.
+    corners = (6 if marked else 4) * (len(starts) - rows)
+    nodes = np.empty((ports + corners, 4), np.int32)
     nodes[:ports] = -1
     deferred = np.empty(4 * (len(starts) - rows), np.int32)
     opposite = np.empty(4 * (len(starts) - rows), np.int32)
@@ -73,6 +79,11 @@ def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand 
             if edges == 0b0101:
                 continue
             quadrants = (component[nw], component[p], component[q], component[sw])
+            meeting = 0
+            if marked:
+                for i in range(4):
+                    if quadrants[i] >= 0 or quadrants[(i + 1) & 3] >= 0:
+                        meeting += edges >> i & 1
             n_in, n_out, w_in, w_out = down[col], up[col], east, west
             first_deferred = n_deferred
             for i in range(4):
@@ -81,9 +92,11 @@ def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand 
                     continue
                 out = (i + 3) & 3
                 if not edges >> out & 1:
-                    if edges >> (i + 2 & 3) & 1:
-                        continue
                     out = (i + 1) & 3
+                    if edges >> (i + 2 & 3) & 1:
+                        if meeting < 3:
+                            continue
+                        out = (i + 2) & 3
                 elif edges == 0b1111:
                     other = quadrants[i ^ 2]
                     if other == number:
@@ -94,6 +107,10 @@ def link_corners(  # noqa: PLR0912, PLR0915 - one pass; in pieces it would hand 
                             deferred[n_deferred] = n
                             n_deferred += 1
                 nodes[n, ROW], nodes[n, COL], nodes[n, COMPONENT] = origin[0] + r, origin[1] + col, number
+                if marked:
+                    around = (nw, p, q, sw)
+                    beyond = around[(i + 1) & 3] if quadrants[(i + 1) & 3] >= 0 else around[i]
+                    nodes[n, COL] = mark_column(nodes[n, COL], run_class[beyond], meeting >= 3)
                 if i == 0:
                     nodes[n_in, NEXT] = n
                 elif i == 1:

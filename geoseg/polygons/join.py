@@ -38,10 +38,11 @@ class TileJoiner:
 
     Args:
         grid_shape: (rows, cols) of the raster.
+        marked: whether the traces are marked.
     """
 
-    def __init__(self, grid_shape: tuple[int, int]) -> None:
-        self.grid_shape = grid_shape
+    def __init__(self, grid_shape: tuple[int, int], *, marked: bool = False) -> None:
+        self.grid_shape, self.marked = grid_shape, marked
         self._state = OpenState(
             np.empty(0, COMPONENT), np.empty(0, CHAIN), np.empty((0, 2), np.int32), np.zeros(3, np.int64)
         )
@@ -70,6 +71,8 @@ class TileJoiner:
             raise InputError(
                 f"a tile of a raster of {trace.grid_shape} pixels", expected=f"one of {self.grid_shape} pixels"
             )
+        if trace.marked != self.marked:
+            raise InputError("marked and unmarked traces of one raster", expected="one or the other")
         closed = []
         if window.row != self._band.row or self._band.is_empty:
             closed.append(self._end_band())
@@ -117,7 +120,7 @@ class TileJoiner:
     def _sew(self, trace: TileTrace) -> PolygonBatch:
         window = trace.window
         self._reserve(trace)
-        sums = (trace.open_class, trace.open_pixels, trace.open_confidence_sum)
+        sums = (trace.open_class, trace.open_pixels, trace.open_confidence_sum, trace.open_confidence_min)
         links = (
             trace.chain_component,
             trace.chain_next,
@@ -130,7 +133,7 @@ class TileJoiner:
         base, chain_base = import_tile(state, sums, links, trace.border_component, window.cols)
         border = np.where(trace.border_component >= 0, trace.border_component + np.int32(base), np.int32(-1))
         ports = np.where(trace.port_chain >= 0, trace.port_chain + np.int32(chain_base), np.int32(-1))
-        place = (window.row, window.col, window.rows, window.cols)
+        place = (window.row, window.col, window.rows, window.cols, *self.grid_shape, self.marked)
         done = sew_tile(state, self._fronts, border, ports, place)
         self._band = Window(self._band.row, 0, self._band.rows, window.col_stop)
         self._live[CHAINS:] += (state.counts - before)[CHAINS:]
@@ -152,6 +155,7 @@ class TileJoiner:
             sums["class_id"][order].astype(np.uint8),
             sums["pixels"][order],
             sums["confidence_sum"][order],
+            sums["confidence_min"][order].astype(np.uint8),
             ring_coords,
             ring_offsets,
             np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
@@ -186,7 +190,7 @@ def join_tiles(traces: Iterable[TileTrace]) -> Iterator[PolygonBatch]:
     """
     joiner: TileJoiner | None = None
     for trace in traces:
-        joiner = joiner or TileJoiner(trace.grid_shape)
+        joiner = joiner or TileJoiner(trace.grid_shape, marked=trace.marked)
         batch = joiner.add(trace)
         if len(batch):
             yield batch

@@ -89,6 +89,7 @@ class _SortedRun:
             self._slice("class_id", start, stop),
             self._slice("pixels", start, stop),
             self._slice("confidence_sum", start, stop),
+            self._slice("confidence_min", start, stop),
             self._slice("coords", int(vertices[0]), int(vertices[-1])),
             vertices - vertices[0],
             rings - rings[0],

@@ -19,6 +19,7 @@ COMPONENT = np.dtype(
         ("contacts", np.int64),  # pairs of a border pixel and a seam vertex at its corner, not yet resolved
         ("pixels", np.int64),
         ("confidence_sum", np.int64),
+        ("confidence_min", np.int32),
         ("head", np.int32),  # first and last of its chains
         ("tail", np.int32),
     ]
@@ -95,7 +96,7 @@ def append_chains(state: OpenState, root: int, head: int, tail: int) -> None:
 
 @kernel
 def unite_components(state: OpenState, one: int, two: int) -> None:
-    """Make two components one if both exist and have the same class; sums add up."""
+    """Make two components one if both exist and have the same class; sums add up, minima remain."""
     components = state.components
     one, two = find_component(components, one), find_component(components, two)
     if one == two or one < 0 or two < 0 or components[one].class_id != components[two].class_id:
@@ -106,6 +107,7 @@ def unite_components(state: OpenState, one: int, two: int) -> None:
     components[one].contacts += components[two].contacts
     components[one].pixels += components[two].pixels
     components[one].confidence_sum += components[two].confidence_sum
+    components[one].confidence_min = min(components[one].confidence_min, components[two].confidence_min)
     append_chains(state, one, components[two].head, components[two].tail)
 
 
@@ -132,14 +134,14 @@ def add_chain(state: OpenState, owner: int, length: int) -> int:
 @kernel
 def import_tile(
     state: OpenState,
-    sums: tuple[Uint8, Int64, Int64],
+    sums: tuple[Uint8, Int64, Int64, Uint8],
     links: tuple[Int32, Int32, Int32, Int64, Int32],
     border: Int32,
     cols: int,
 ) -> tuple[int, int]:
     """Take over a tile's open components and chains; returns the numbers of the first ones."""
     components, chains, coords, counts = state
-    class_id, pixels, confidence_sum = sums
+    class_id, pixels, confidence_sum, confidence_min = sums
     chain_component, chain_next, chain_twin, chain_offsets, chain_coords = links
     base, chain_base = counts[COMPONENTS], counts[CHAINS]
     for k in range(len(class_id)):
@@ -149,6 +151,7 @@ def import_tile(
         component.contacts = 0
         component.pixels = pixels[k]
         component.confidence_sum = confidence_sum[k]
+        component.confidence_min = confidence_min[k]
         component.head = -1
         component.tail = -1
     counts[COMPONENTS] += len(class_id)
@@ -269,6 +272,7 @@ def compact_state(state: OpenState, fronts: Fronts) -> None:
             components[target].contacts = components[k].contacts
             components[target].pixels = components[k].pixels
             components[target].confidence_sum = components[k].confidence_sum
+            components[target].confidence_min = components[k].confidence_min
             components[target].head = renumber(chain_number, components[k].head)
             components[target].tail = renumber(chain_number, components[k].tail)
             components[target].parent = target

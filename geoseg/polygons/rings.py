@@ -20,7 +20,7 @@ Int64: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class PolygonBatch:
-    """Polygons in global pixel corners, each with its class and the sums over its pixels.
+    """Polygons in global pixel corners, each with its class and what its pixels sum up to.
 
     Only corners where the boundary turns are vertices. A ring starts at its topmost, then leftmost corner, is not
     repeated at its end and has its polygon on the right-hand side of its direction when row 0 is at the top: outer
@@ -30,7 +30,8 @@ class PolygonBatch:
     Args:
         class_id: (n,) uint8.
         pixels: (n,) int64, pixels of the polygon.
-        confidence_sum: (n,) int64, sum of the confidence (0 to 255) over these pixels.
+        confidence_sum: (n,) int64, sum of the confidence (0 to 255) over these pixels; 0 where there is none.
+        confidence_min: (n,) uint8, the least confidence of these pixels; 0 where there is none.
         coords: (vertices, 2) int32, (row, col) of global pixel corners; (0, 0) is the raster's upper left corner.
         ring_offsets: (rings + 1,) int64 into `coords`.
         polygon_offsets: (n + 1,) int64 into the rings.
@@ -39,6 +40,7 @@ class PolygonBatch:
     class_id: Uint8
     pixels: Int64
     confidence_sum: Int64
+    confidence_min: Uint8
     coords: Int32
     ring_offsets: Int64
     polygon_offsets: Int64
@@ -65,7 +67,8 @@ class PolygonBatch:
         """A batch without polygons."""
         none = np.zeros(0, np.int64)
         start = np.zeros(1, np.int64)
-        return cls(np.zeros(0, np.uint8), none, none, np.zeros((0, 2), np.int32), start, start)
+        small = np.zeros(0, np.uint8)
+        return cls(small, none, none, small, np.zeros((0, 2), np.int32), start, start)
 
     @classmethod
     def concatenate(cls, batches: Iterable[PolygonBatch]) -> PolygonBatch:
@@ -79,6 +82,7 @@ class PolygonBatch:
             np.concatenate([part.class_id for part in parts]),
             np.concatenate([part.pixels for part in parts]),
             np.concatenate([part.confidence_sum for part in parts]),
+            np.concatenate([part.confidence_min for part in parts]),
             np.concatenate([part.coords for part in parts]),
             _chain_offsets([part.ring_offsets for part in parts]),
             _chain_offsets([part.polygon_offsets for part in parts]),
@@ -93,6 +97,7 @@ class PolygonBatch:
             self.class_id[positions],
             self.pixels[positions],
             self.confidence_sum[positions],
+            self.confidence_min[positions],
             coords,
             ring_offsets,
             polygon_offsets,
@@ -106,6 +111,7 @@ class PolygonBatch:
             self.class_id[start:stop],
             self.pixels[start:stop],
             self.confidence_sum[start:stop],
+            self.confidence_min[start:stop],
             self.coords[vertices[0] : vertices[-1]],
             vertices - vertices[0],
             rings - rings[0],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from geoseg.polygons.kernel import kernel
+from geoseg.polygons.marks import mark_column
 from geoseg.polygons.pending import (
     CHAINS,
     VERTICES,
@@ -34,6 +35,7 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
     vertex: tuple[int, int],
     quadrants: tuple[int, int, int, int],
     waiting: tuple[int, int, int, int],
+    raster: tuple[int, int, bool],
 ) -> tuple[int, int, int, int]:
     """Link the boundaries that meet in a seam vertex; returns what waits beyond it: (down, up, east, west).
 
@@ -42,6 +44,7 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
         vertex: (row, col) of the pixel corner.
         quadrants: root components of the NW, NE, SE, SW pixel, -1 where there is none.
         waiting: chains that wait on the north edge (down, up) and on the west edge (east, west).
+        raster: (rows, cols, whether vertices are marked).
     """
     components, chains, coords, counts = state
     edges = 0
@@ -49,6 +52,7 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
         one, two = quadrants[i], quadrants[(i + 1) & 3]
         if is_edge(components, one, two):
             edges |= 1 << i
+    is_junction = raster[2] and meet_at(vertex, quadrants, edges, raster)
     down, up, east, west = waiting
     n_in, n_out, w_in, w_out = waiting
     first = counts[CHAINS]
@@ -58,10 +62,16 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
             continue
         out = (i + 3) & 3
         if not edges >> out & 1:
-            if edges >> (i + 2 & 3) & 1:
-                continue
             out = (i + 1) & 3
+            if edges >> (i + 2 & 3) & 1:
+                if not is_junction:
+                    continue
+                out = (i + 2) & 3
         coords[counts[VERTICES], 0], coords[counts[VERTICES], 1] = vertex
+        if raster[2]:
+            left = quadrants[(i + 1) & 3]
+            beyond = components[left if left >= 0 else owner].class_id
+            coords[counts[VERTICES], 1] = mark_column(vertex[1], beyond, is_junction)
         chain = add_chain(state, owner, 1)
         if i == 0:
             chains[n_in].next = chain
@@ -89,6 +99,23 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
     return down, up, east, west
 
 
+# What lies outside the raster differs from what is skipped inside; no component tells the two apart.
+@kernel
+def meet_at(
+    vertex: tuple[int, int], quadrants: tuple[int, int, int, int], edges: int, raster: tuple[int, int, bool]
+) -> bool:
+    """Whether a seam vertex with the boundaries `edges` is a junction; arguments as for `link_vertex`."""
+    north, south = vertex[0] == 0, vertex[0] == raster[0]
+    west, east = vertex[1] == 0, vertex[1] == raster[1]
+    outside = (north or west, north or east, south or east, south or west)
+    meeting = 0
+    for i in range(4):
+        j = (i + 1) & 3
+        if edges >> i & 1 or (quadrants[i] < 0 and quadrants[j] < 0 and outside[i] != outside[j]):
+            meeting += 1
+    return meeting > 2 or ((north or south) and (west or east))
+
+
 @kernel
 def resolve_contacts(components: Records, quadrants: tuple[int, int, int, int], done: Int32, n_done: int) -> int:
     """Count a resolved vertex for its four pixels; appends to `done` what has become finished, returns its length."""
@@ -110,7 +137,7 @@ def sew_tile(
     fronts: Fronts,
     border: Int32,
     ports: Int32,
-    window: tuple[int, int, int, int],
+    place: tuple[int, int, int, int, int, int, bool],
 ) -> Int32:
     """Link a tile to its northern and western neighbours.
 
@@ -119,14 +146,15 @@ def sew_tile(
         fronts: where the tile is linked; its lower and right side replace them.
         border: (2 w + 2 h,) int32, the tile's components as in `TileTrace`, in the open state's numbers.
         ports: (4 w + 4 h,) int32, the tile's chains as in `TileTrace`, in the open state's numbers.
-        window: row, col, rows, cols of the tile.
+        place: row, col, rows, cols of the tile, rows and cols of the raster, and whether vertices are marked.
 
     Returns:
         The components that are now finished.
     """
     components, chains, _, _ = state
     front, side = fronts
-    row, col, rows, cols = window
+    row, col, rows, cols = place[:4]
+    raster = place[4:]
     bottom, left, right = 2 * cols, 4 * cols, 4 * cols + 2 * rows
     done = np.empty(4 * (rows + cols) + 4, np.int32)
     n_done = 0
@@ -145,7 +173,7 @@ def sew_tile(
             find_component(components, sw),
         )
         waiting = (at.down, at.up, east, west)
-        down, up, east, west = link_vertex(state, (row, col + k), quadrants, waiting)
+        down, up, east, west = link_vertex(state, (row, col + k), quadrants, waiting, raster)
         at.down, at.up = down, up
         if k > 0 and is_edge(components, quadrants[3], quadrants[2]):
             if quadrants[3] >= 0:
@@ -168,7 +196,7 @@ def sew_tile(
             find_component(components, sw),
         )
         waiting = (at.down, at.up, side[k].east, side[k].west)
-        down, up, east, west = link_vertex(state, (row + k, col), quadrants, waiting)
+        down, up, east, west = link_vertex(state, (row + k, col), quadrants, waiting, raster)
         at.down, at.up = down, up
         if is_edge(components, quadrants[1], quadrants[2]):
             if quadrants[2] >= 0:

@@ -70,7 +70,7 @@ class SmallComponents:
 
 
 def list_small_components(
-    classes: Uint8, *, window: Window, row_areas: Int64, minimum: Int64, nodata: int
+    classes: Uint8, *, window: Window, row_areas: Int64, minimum: Int64, nodata: int | None
 ) -> SmallComponents:
     """The components of a tile that are below the minimum as far as the tile shows them.
 
@@ -79,7 +79,7 @@ def list_small_components(
         window: the tile in global pixels, of h x w pixels.
         row_areas: (h,) int64, as `measure_rows` gives them.
         minimum: (256,) int64, as `tabulate_minimum` gives it.
-        nodata: id of unknown pixels, which are nobody's neighbour.
+        nodata: id of unknown pixels, which are nobody's neighbour; None where every pixel is known.
     """
     runs, component, components = _label(classes, nodata)
     class_id, area, first = sum_areas(runs, component, components, row_areas)
@@ -147,7 +147,18 @@ def merge_small_components(
     return changed
 
 
-def reclassify_components(classes: Uint8, changes: tuple[Int32, Uint8], *, nodata: int) -> Uint8:
+def save_changes(path: Path, changes: tuple[Int32, Uint8]) -> None:
+    """Write what `merge_small_components` gave for one tile as a safetensors file."""
+    save_file({"number": changes[0], "class_id": changes[1]}, path)
+
+
+def load_changes(path: Path) -> tuple[Int32, Uint8]:
+    """Read a file that `save_changes` wrote."""
+    arrays = load_file(path)
+    return arrays["number"], arrays["class_id"]
+
+
+def reclassify_components(classes: Uint8, changes: tuple[Int32, Uint8], *, nodata: int | None) -> Uint8:
     """The classes (h, w) uint8 of a tile with the changes that `merge_small_components` gave for it."""
     runs, component, components = _label(classes, nodata)
     number, new = changes
@@ -257,10 +268,11 @@ def _sum_contacts(contacts: Int64) -> Int64:
     return np.concatenate([rows[starts, :2], np.add.reduceat(rows[:, 2:], starts, axis=0)], axis=1)
 
 
-def _label(classes: NDArray[np.uint8], nodata: int) -> tuple[Runs, Int32, int]:
+def _label(classes: NDArray[np.uint8], nodata: int | None) -> tuple[Runs, Int32, int]:
     classes = np.ascontiguousarray(classes)
     runs = encode_runs(classes, np.zeros((0, 0), np.uint8), count_runs(classes))
     skipped = np.zeros(256, np.uint8)
-    skipped[nodata] = 1
+    if nodata is not None:
+        skipped[nodata] = 1
     component, components = label_runs(runs, skipped)
     return runs, component, components

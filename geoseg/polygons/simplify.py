@@ -1,51 +1,10 @@
-"""Outlines with fewer corners, the shared ones simplified once."""
+"""Straight edges with all the corners that lie on them."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import shapely
-from affine import Affine
 
-from geoseg.polygons.rings import Int32, Int64, PolygonBatch, pack_keys
-
-
-def simplify_coverage(polygons: PolygonBatch, *, tolerance_m: float, pixel_m: tuple[float, float]) -> PolygonBatch:
-    """Drop corners such that neighbours keep their common boundary: no gap, no overlap, no lost polygon.
-
-    All polygons of a layer have to come at once. Vertices that remain are pixel corners still; a ring need not start
-    at its topmost-left corner any more.
-
-    Args:
-        polygons: a whole layer, as the join gives it.
-        tolerance_m: a corner goes while the triangle it makes with its neighbours is below this squared, in metres.
-        pixel_m: (height, width) of a pixel in metres.
-
-    Source: Visvalingam and Whyatt, Line generalisation by repeated elimination of points, 1993, as GEOS applies it to
-    polygonal coverages.
-    """
-    if not len(polygons):
-        return polygons
-    coords, ring_offsets = insert_touching_corners(polygons.coords, polygons.ring_offsets)
-    noded = PolygonBatch(
-        polygons.class_id, polygons.pixels, polygons.confidence_sum, coords, ring_offsets, polygons.polygon_offsets
-    )
-    # In whole pixels every predicate is exact; areas, all that counts here, only change by the area of a pixel.
-    tolerance_px = tolerance_m / math.sqrt(pixel_m[0] * pixel_m[1])
-    kept = shapely.coverage_simplify(noded.geometries(Affine.identity()), tolerance_px)
-    _, world, (closed_offsets, polygon_offsets) = shapely.to_ragged_array(kept)
-    closing = np.zeros(len(world), bool)
-    closing[closed_offsets[1:] - 1] = True
-    corners = world[~closing].astype(np.int32)[:, ::-1]
-    return PolygonBatch(
-        polygons.class_id,
-        polygons.pixels,
-        polygons.confidence_sum,
-        np.ascontiguousarray(corners),
-        np.asarray(closed_offsets, np.int64) - np.arange(len(closed_offsets)),
-        np.asarray(polygon_offsets, np.int64),
-    )
+from geoseg.polygons.rings import Int32, Int64, pack_keys
 
 
 def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64]:

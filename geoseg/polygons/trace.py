@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
 from geoseg.polygons.corners import collect_chains, link_corners
+from geoseg.polygons.marks import MAX_SIDE
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8, gather_slices
 from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs, sum_components
 
@@ -36,6 +37,7 @@ class TileTrace:
         open_class: (k,) uint8, class of each open component.
         open_pixels: (k,) int64.
         open_confidence_sum: (k,) int64.
+        open_confidence_min: (k,) uint8.
         border_component: (2 w + 2 h,) int32, open component of the border pixels or -1: top row, bottom row, left
             column, right column.
         port_chain: (4 w + 4 h,) int32, chain that starts or ends at each port or -1; see `corners.link_corners`.
@@ -44,6 +46,7 @@ class TileTrace:
         chain_twin: (m,) int32, -1 where there is none.
         chain_offsets: (m + 1,) int64 into `chain_coords`.
         chain_coords: (vertices, 2) int32, (row, col) of global pixel corners.
+        marked: whether all columns carry marks (see `marks`) and polygons have vertices at straight junctions.
     """
 
     window: Window
@@ -52,6 +55,7 @@ class TileTrace:
     open_class: Uint8
     open_pixels: Int64
     open_confidence_sum: Int64
+    open_confidence_min: Uint8
     border_component: Int32
     port_chain: Int32
     chain_component: Int32
@@ -59,6 +63,7 @@ class TileTrace:
     chain_twin: Int32
     chain_offsets: Int64
     chain_coords: Int32
+    marked: bool = False
 
     @classmethod
     def blank(cls, window: Window, grid_shape: tuple[int, int]) -> TileTrace:
@@ -72,6 +77,7 @@ class TileTrace:
             np.zeros(0, np.uint8),
             sums,
             sums,
+            np.zeros(0, np.uint8),
             np.full(2 * (window.rows + window.cols), -1, np.int32),
             np.full(4 * (window.rows + window.cols), -1, np.int32),
             none,
@@ -84,10 +90,9 @@ class TileTrace:
     def to_bytes(self) -> bytes:
         """The trace as the content of a safetensors file."""
         window = self.window
-        arrays: dict[str, NDArray[np.generic]] = {
-            "place": np.array([window.row, window.col, window.rows, window.cols, *self.grid_shape], np.int64)
-        }
-        for field in fields(self)[3:]:
+        place = [window.row, window.col, window.rows, window.cols, *self.grid_shape, self.marked]
+        arrays: dict[str, NDArray[np.generic]] = {"place": np.array(place, np.int64)}
+        for field in fields(self)[3:-1]:
             arrays[field.name] = getattr(self, field.name)
         for name, array in self.finished.arrays().items():
             arrays[f"finished.{name}"] = array
@@ -104,8 +109,9 @@ class TileTrace:
             arrays = {name: array.copy() for name, array in load(content).items()}
             place = [int(value) for value in arrays.pop("place")]
             finished = {name: arrays.pop(f"finished.{name}") for name in PolygonBatch.__dataclass_fields__}
-            return cls(Window(*place[:4]), (place[4], place[5]), PolygonBatch(**finished), **arrays)
-        except (SafetensorError, KeyError, TypeError) as error:
+            finished_batch = PolygonBatch(**finished)
+            return cls(Window(*place[:4]), (place[4], place[5]), finished_batch, **arrays, marked=bool(place[6]))
+        except (SafetensorError, KeyError, TypeError, IndexError) as error:
             raise InputError(
                 f"bytes that are no tile trace ({error})",
                 expected="the content of a file written by TileTrace.save",
@@ -133,20 +139,25 @@ def trace_tile(
     window: Window,
     grid_shape: tuple[int, int],
     skip: Collection[int] = (),
+    marked: bool = False,
 ) -> TileTrace:
     """Trace the 4-connected components of one tile.
 
     Args:
         classes: (h, w) uint8.
-        confidence: (h, w) uint8, 0 to 255, or None where there is none (sums are then 0).
+        confidence: (h, w) uint8, 0 to 255, or None where there is none (sums and minima are then 0).
         window: the tile in global pixels, of h x w pixels.
         grid_shape: (rows, cols) of the whole raster.
         skip: class ids that leave no polygons (nodata, background).
+        marked: whether vertices carry marks, as generalisation needs them; see `marks`.
 
     Raises:
-        OptionError: shapes do not fit one another, or the tile is empty, too large or not inside the raster.
+        OptionError: shapes do not fit one another, or the tile is empty, too large or not inside the raster, or the
+            raster is too large for marks.
     """
     _check_tile(classes, confidence, window, grid_shape)
+    if marked and max(grid_shape) > MAX_SIDE:
+        raise OptionError(f"a raster of {grid_shape} pixels", expected=f"at most {MAX_SIDE} pixels a side with marks")
     skipped = np.zeros(256, np.uint8)
     skipped[list(skip)] = 1
     classes = np.ascontiguousarray(classes)
@@ -154,8 +165,8 @@ def trace_tile(
 
     runs = encode_runs(classes, confidence, count_runs(classes))
     component, components = label_runs(runs, skipped)
-    class_id, pixels, confidence_sum, is_open = sum_components(runs, component, components)
-    nodes, deferred, opposite = link_corners(runs, component, is_open, (window.row, window.col))
+    class_id, pixels, confidence_sum, confidence_min, is_open = sum_components(runs, component, components)
+    nodes, deferred, opposite = link_corners(runs, component, is_open, (window.row, window.col), marked)
     coords, offsets, piece_component, following, twin, port_chain, heads = collect_chains(
         nodes, 4 * (window.rows + window.cols), deferred, opposite
     )
@@ -173,10 +184,11 @@ def trace_tile(
     return TileTrace(
         window,
         grid_shape,
-        PolygonBatch(class_id[closed], pixels[closed], confidence_sum[closed], *ragged),
+        PolygonBatch(class_id[closed], pixels[closed], confidence_sum[closed], confidence_min[closed], *ragged),
         open_class=class_id[is_open == 1],
         open_pixels=pixels[is_open == 1],
         open_confidence_sum=confidence_sum[is_open == 1],
+        open_confidence_min=confidence_min[is_open == 1],
         border_component=open_number[_list_border(runs, component)],
         port_chain=port_chain,
         chain_component=open_number[piece_component[chains]],
@@ -184,6 +196,7 @@ def trace_tile(
         chain_twin=np.concatenate([twin, np.full(len(chain_numbers), -1, np.int32)]),
         chain_offsets=chain_offsets,
         chain_coords=chain_coords,
+        marked=marked,
     )
 
 

@@ -91,7 +91,7 @@ class RasterSource:
         values, valid = self.read_values(inside)
         image = self._to_image(values)
         if not valid.all():
-            image[:, ~valid] = fill
+            np.copyto(image, np.uint8(fill), where=~valid)
         if inside == window:
             return image, valid
         common = window.intersect(self.grid.window)

@@ -23,8 +23,7 @@ from geoseg.raster.scale import ByteScale, fit_scale
 from geoseg.run.array_image import ArrayImage
 from geoseg.run.graph import engine_for
 from geoseg.run.job import Prediction
-from geoseg.run.segment import DEFAULT_MODEL, TILE_PX, check_tile_px, choose_device
-from geoseg.tiles.patches import fit_patches
+from geoseg.run.segment import DEFAULT_MODEL, TILE_PX, check_tile_px, choose_device, lay_patches
 from geoseg.tiles.plan import TilePlan
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def segment_array(
     refine: bool = True,
     device: str = "auto",
     tile_px: int = TILE_PX,
+    patch_px: int | None = None,
 ) -> xarray.DataArray:
     """Segment an image that is an array; nothing is read or predicted before the result is computed.
 
@@ -66,6 +66,8 @@ def segment_array(
         refine: whether the model's refiner is used, where it has one.
         device: "auto", "cpu" or "cuda".
         tile_px: wanted tile side in pixels; the nearest multiple of the patch core is taken.
+        patch_px: side of the patches in model pixels; default: what predicts the fewest pixels for an array of this
+            size.
 
     Returns:
         uint8 (y, x) on the grid of the input, with its coordinates and CRS; flag_values and flag_meanings as in the
@@ -81,7 +83,7 @@ def segment_array(
     image = ArrayImage.of(array, crs=crs, transform=transform, nodata=nodata)
     package = load_package(model, refine=refine)
     source = image.describe(bands=len(package.bands))
-    lattice = fit_patches(image.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)
+    lattice = lay_patches(image.grid, package, patch_px)
     how = Prediction(
         source=source,
         model=str(package.path.absolute()),

@@ -8,22 +8,22 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
 from geoseg.errors import OptionError, OutputError
-from geoseg.grid import Window
 from geoseg.layers.write import check_layer_path
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
-from geoseg.run.graph import SUFFIX, build_graph
-from geoseg.run.job import Job, LayerOptions, Outputs, digest
-from geoseg.run.layer import write_polygons
-from geoseg.run.scheduler import compute_receipts
-from geoseg.tiles.store import CLASSES, TRACES, TileReceipt, TileStore, hold_store
+from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
+from geoseg.run.job import Job, Outputs, digest
+from geoseg.run.layer import write_map
+from geoseg.run.scheduler import open_scheduler
+from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
@@ -105,7 +105,7 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
     paths = [p.resolve() for p in outputs.paths()]
     if len(set(paths)) != len(paths):
         raise OutputError("two outputs have the same path", expected="a file of its own for each")
-    for raster in paths[1:]:
+    for raster in filter(None, (outputs.classes_raster, outputs.confidence_raster)):
         if raster.suffix.lower() not in RASTER_SUFFIXES:
             raise OptionError(f"{raster.name} is written as a GeoTIFF", expected=f"a name in {RASTER_SUFFIXES[0]}")
     for path, given in product(paths, inputs):
@@ -137,9 +137,7 @@ def _probe_folder(path: Path) -> None:
         ) from error
 
 
-def execute(
-    job: Job, outputs: Outputs, options: LayerOptions, *, execution: Execution, progress: Progress
-) -> SegmentResult:
+def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progress) -> SegmentResult:
     """Run a job to its files; what an earlier run of the same job finished is not done again.
 
     Raises:
@@ -149,7 +147,7 @@ def execute(
     _check_plan(job, outputs)
     with hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store:
         paths = {role: str(path.resolve()) for role, path in asdict(outputs).items() if path is not None}
-        wanted = digest([job.fingerprint, asdict(job.legend), asdict(options), paths])
+        wanted = digest([job.fingerprint, asdict(job.legend), asdict(job.options), paths])
         known = _finished_result(store, wanted, outputs)
         if known is not None:
             _settle(store, keep=execution.work_dir is not None)
@@ -158,7 +156,7 @@ def execute(
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
         new = [path for path in paths.values() if not os.path.exists(path)]
         store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})
-        counts = write_polygons(job, outputs.layer, options, progress)
+        counts = write_map(job, outputs.layer, progress)
         _write_rasters(job, outputs, progress)
         computed = {r.tile for r in receipts if r.computed}
         result = SegmentResult(
@@ -185,7 +183,7 @@ def _check_plan(job: Job, outputs: Outputs) -> None:
             f"{down} x {across} tiles", expected=f"at most {MAX_TILES}", remedy="choose a larger --tile-px"
         )
     pixel_m = min(job.plan.grid.ground_resolution_m())
-    if outputs.layer.suffix.lower() == ".geojson" and pixel_m < MIN_GEOJSON_PIXEL_M:
+    if check_layer_path(outputs.layer, overwrite=True).startswith(".geojson") and pixel_m < MIN_GEOJSON_PIXEL_M:
         raise OptionError(
             f"pixels of {pixel_m:g} m in a GeoJSON, whose 7 decimals of a degree are 0.011 m",
             expected=f"pixels of at least {MIN_GEOJSON_PIXEL_M:g} m",
@@ -201,34 +199,47 @@ def peak_memory_bytes() -> int:
 
 
 def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[TileReceipt]:
-    nodes = build_graph(job)
-    progress.start("segment" if job.predicts else "trace", len(nodes))
     receipts: list[TileReceipt] = []
 
     def count(receipt: TileReceipt) -> None:
         receipts.append(receipt)
-        if receipt.stage == TRACES:
+        if receipt.stage != CLASSES:
             progress.advance()
 
-    compute_receipts(nodes, scheduler=execution.scheduler, workers=execution.workers, on_receipt=count)
+    for stage, key in job.stage_keys.items():
+        job.store.keep_stage(stage, key)
+    with open_scheduler(execution.scheduler, execution.workers) as compute:
+        nodes = build_graph(job)
+        progress.start("segment" if job.predicts else "trace", len(nodes))
+        compute(nodes, count)
+        nodes = []
+        if job.options.min_unit_m2:
+            merge_components(job)
+            nodes += build_stage(job, TRACES, trace_tile_file)
+        for number in job.options.roads:
+            nodes += build_stage(job, f"{ROADS}/{number}", partial(trace_tile_roads, class_id=number))
+        if nodes:
+            progress.start("trace", len(nodes))
+            compute(nodes, count)
     return receipts
 
 
 def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
-    def files() -> Iterator[tuple[Window, Path]]:
-        for tile in job.tiles():
-            yield tile.core, job.store.path(CLASSES, tile, SUFFIX[CLASSES])
-
+    read = partial(read_classes, job)
     grid = job.plan.grid
     if outputs.classes_raster:
         progress.start("write classes", None)
         write_class_raster(
-            outputs.classes_raster, grid, stitch_tiles(files(), band="class"), legend=job.legend, overwrite=True
+            outputs.classes_raster,
+            grid,
+            stitch_tiles(job.tiles(), read, band="class"),
+            legend=job.legend,
+            overwrite=True,
         )
     if outputs.confidence_raster:
         progress.start("write confidence", None)
         write_confidence_raster(
-            outputs.confidence_raster, grid, stitch_tiles(files(), band="confidence"), overwrite=True
+            outputs.confidence_raster, grid, stitch_tiles(job.tiles(), read, band="confidence"), overwrite=True
         )
 
 

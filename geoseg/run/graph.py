@@ -1,10 +1,16 @@
 """The whole route on one screen: raster -> classes -> traces, a node a tile; then the join.
 
-    predict_tile ──► trace_tile ──┐
-    predict_tile ──► trace_tile ──┼──► join, measure, write   (one process, streaming)
-    predict_tile ──► trace_tile ──┘
+    predict_tile ──► list_components ──┐
+    predict_tile ──► list_components ──┼──► merge what is too small ──┐
+    predict_tile ──► list_components ──┘     (one process)            │
+                                                                      │
+         ┌────────────────────────────────────────────────────────────┘
+         ├──► trace_tile, trace_roads ──┐
+         ├──► trace_tile, trace_roads ──┼──► join, generalise, measure, write   (one process, streaming)
+         └──► trace_tile, trace_roads ──┘
 
-Nodes hand on receipts; arrays stay in the work directory's files.
+Without a minimum mapping unit tiles are traced as soon as they are predicted. Nodes hand on receipts; arrays stay in
+the work directory's files.
 """
 
 from __future__ import annotations
@@ -12,95 +18,199 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 
+from geoseg.classes.stitch import stitch_window
 from geoseg.classes.tile import NOTHING, holds_nothing, read_class_tile, write_class_tile
 from geoseg.files import replace_file
 from geoseg.models.engine import Engine, PatchGeometry, open_engine
 from geoseg.models.package import load_package
+from geoseg.polygons.sieve import (
+    SmallComponents,
+    list_small_components,
+    load_changes,
+    measure_rows,
+    merge_small_components,
+    reclassify_components,
+    save_changes,
+    tabulate_minimum,
+)
 from geoseg.polygons.trace import TileTrace, trace_tile
 from geoseg.probabilities.predict import predict_block
 from geoseg.raster.classes import ClassRaster
+from geoseg.roads.scale import RoadScale
+from geoseg.roads.trace import RoadTile, trace_road_tile
 from geoseg.run.job import Job, Prediction
 from geoseg.tiles.plan import Tile
-from geoseg.tiles.store import CLASSES, TRACES, TileReceipt
+from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, ROADS, TRACES, TileReceipt
 
 TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
-SUFFIX = {CLASSES: ".tif", TRACES: ".safetensors"}
+Task = Callable[[Job, Tile, TileReceipt | None], TileReceipt]
+CLASS_SUFFIX, ARRAY_SUFFIX = ".tif", ".safetensors"
 
 
 def build_graph(job: Job) -> list[Delayed]:
-    """One delayed trace receipt a tile, row-major; class receipts hang below them where classes are predicted."""
+    """One delayed receipt a tile, row-major, of the stage after the classes; predictions hang below."""
     # Names are a run's own: on a cluster that several runs share, equal names would mean equal results.
     run = uuid.uuid4().hex
     shared = delayed(job, name=f"job-{run}", traverse=False)
     how = delayed(job.classes, name=f"prediction-{run}", traverse=False)
-    predict, trace = delayed(predict_tile_file, pure=False), delayed(trace_tile_file, pure=False)
+    predict = delayed(predict_tile_file, pure=False)
+    stage, task = (COMPONENTS, list_tile_components) if job.options.min_unit_m2 else (TRACES, trace_tile_file)
+    follow = delayed(task, pure=False)
     nodes = []
     for tile in job.tiles():
         before = None
         if isinstance(job.classes, Prediction):
             before = predict(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
-        nodes.append(trace(shared, tile, before, dask_key_name=(f"{TRACES}-{run}", *tile.id)))
+        nodes.append(follow(shared, tile, before, dask_key_name=(f"{stage}-{run}", *tile.id)))
     return nodes
+
+
+def build_stage(job: Job, stage: str, task: Task) -> list[Delayed]:
+    """One delayed receipt a tile, row-major, of a stage that starts when the one before is done with all tiles."""
+    run = uuid.uuid4().hex
+    shared = delayed(job, name=f"job-{run}", traverse=False)
+    follow = delayed(task, pure=False)
+    return [follow(shared, tile, None, dask_key_name=(f"{stage}-{run}", *tile.id)) for tile in job.tiles()]
 
 
 def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
     """Predict one tile into the work directory, unless an earlier run did."""
-    done = job.store.finished(CLASSES, tile, SUFFIX[CLASSES])
+    done = job.store.finished(CLASSES, tile, CLASS_SUFFIX)
     if done:
         return done
     start = time.perf_counter()
     classes, confidence = predict_block(
         how.source,
-        _engine(how),
+        engine_for(how),
         how.lattice,
         tile.core,
         nodata=job.legend.nodata,
         mask=how.aoi.mask if how.aoi else None,
     )
-    path = job.store.path(CLASSES, tile, SUFFIX[CLASSES])
+    path = job.store.path(CLASSES, tile, CLASS_SUFFIX)
     size = write_class_tile(path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata)
     return TileReceipt(CLASSES, tile.id, str(path), size, time.perf_counter() - start, computed=True)
 
 
+def list_tile_components(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:
+    """List what may be too small in one tile, unless an earlier run did."""
+
+    def work(pair: TilePair) -> SmallComponents:
+        return list_small_components(
+            pair[0],
+            window=tile.core,
+            row_areas=measure_rows(job.plan.grid, tile.core),
+            minimum=tabulate_minimum(dict(job.options.min_unit_m2)),
+            nodata=job.unknown_id,
+        )
+
+    return _work_on_tile(job, tile, COMPONENTS, lambda: _read_raw(job, tile), work)
+
+
+def merge_components(job: Job) -> None:
+    """Decide what becomes of all components that are too small, and leave it where `read_classes` finds it."""
+    folder = job.store.empty_folder(CHANGES)
+    paths = (job.store.path(COMPONENTS, tile, ARRAY_SUFFIX) for tile in job.tiles())
+    changes = merge_small_components(
+        (SmallComponents.load(path) for path in paths if not holds_nothing(path)),
+        minimum=tabulate_minimum(dict(job.options.min_unit_m2)),
+        pixel_m=job.plan.grid.ground_resolution_m(),
+    )
+    for tile in job.tiles():
+        place = tile.core.row, tile.core.col
+        if place in changes:
+            save_changes(folder / f"{tile.name}{ARRAY_SUFFIX}", changes[place])
+
+
 def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:
     """Trace one tile's classes into the work directory, unless an earlier run did."""
-    done = job.store.finished(TRACES, tile, SUFFIX[TRACES])
+
+    def work(pair: TilePair) -> TileTrace:
+        shape = (job.plan.grid.rows, job.plan.grid.cols)
+        return trace_tile(*pair, window=tile.core, grid_shape=shape, skip=job.skip, marked=job.options.generalises)
+
+    return _work_on_tile(job, tile, TRACES, lambda: read_classes(job, tile), work)
+
+
+def _work_on_tile(
+    job: Job,
+    tile: Tile,
+    stage: str,
+    read: Callable[[], TilePair | None],
+    work: Callable[[TilePair], TileTrace | SmallComponents | RoadTile],
+) -> TileReceipt:
+    done = job.store.finished(stage, tile, ARRAY_SUFFIX)
     if done:
         return done
     start = time.perf_counter()
-    if isinstance(job.classes, ClassRaster):
-        pair: TilePair | None = job.classes.read(tile.core), None
-    else:
-        pair = read_class_tile(job.store.path(CLASSES, tile, SUFFIX[CLASSES]))
-    path = job.store.path(TRACES, tile, SUFFIX[TRACES])
+    pair = read()
+    path = job.store.path(stage, tile, ARRAY_SUFFIX)
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
         if pair is None:
             temporary.write_bytes(NOTHING)
         else:
-            shape = (job.plan.grid.rows, job.plan.grid.cols)
-            trace_tile(*pair, window=tile.core, grid_shape=shape, skip=job.skip).save(temporary)
-    return TileReceipt(TRACES, tile.id, str(path), path.stat().st_size, time.perf_counter() - start, computed=True)
+            work(pair).save(temporary)
+    return TileReceipt(stage, tile.id, str(path), path.stat().st_size, time.perf_counter() - start, computed=True)
+
+
+def _read_raw(job: Job, tile: Tile) -> TilePair | None:
+    if isinstance(job.classes, ClassRaster):
+        return job.classes.read(tile.core), None
+    return read_class_tile(job.store.path(CLASSES, tile, CLASS_SUFFIX))
+
+
+def read_classes(job: Job, tile: Tile) -> TilePair | None:
+    """Classes and confidence of one tile, nothing too small in it any more; None where no pixel is known."""
+    pair = _read_raw(job, tile)
+    path = job.store.path(CHANGES, tile, ARRAY_SUFFIX)
+    if pair is None or not path.exists():
+        return pair
+    return reclassify_components(pair[0], load_changes(path), nodata=job.unknown_id), pair[1]
+
+
+def trace_tile_roads(job: Job, tile: Tile, _before: TileReceipt | None, *, class_id: int) -> TileReceipt:
+    """Trace one tile's centrelines into the work directory, unless an earlier run did."""
+    stage = f"{ROADS}/{class_id}"
+    scale = RoadScale.of(job.plan.grid)
+
+    def read() -> TilePair | None:
+        window = tile.core.pad(*scale.halo_px()).intersect(job.plan.grid.window)
+        elsewhere = 255 if class_id != 255 else 0
+        return stitch_window(window, job.tiles(window), partial(read_classes, job), elsewhere=elsewhere)
+
+    def work(pair: TilePair) -> RoadTile:
+        window = tile.core.pad(*scale.halo_px()).intersect(job.plan.grid.window)
+        return trace_road_tile(*pair, class_id=class_id, window=window, core=tile.core, scale=scale)
+
+    return _work_on_tile(job, tile, stage, read, work)
 
 
 def read_traces(job: Job) -> Iterator[TileTrace]:
     """Row-major, the traces of every tile that holds something."""
     for tile in job.tiles():
-        path = job.store.path(TRACES, tile, SUFFIX[TRACES])
+        path = job.store.path(TRACES, tile, ARRAY_SUFFIX)
         if not holds_nothing(path):
             yield TileTrace.load(path)
+
+
+def read_roads(job: Job, class_id: int) -> Iterator[RoadTile]:
+    """Row-major, the roads of every tile."""
+    for tile in job.tiles():
+        yield RoadTile.load(job.store.path(f"{ROADS}/{class_id}", tile, ARRAY_SUFFIX))
 
 
 _engines: dict[tuple[str, PatchGeometry, str], Engine] = {}
 _engines_lock = threading.Lock()
 
 
-def _engine(how: Prediction) -> Engine:
+def engine_for(how: Prediction) -> Engine:
     """One engine a process, however many threads ask."""
     with _engines_lock:
         key = (how.model_fingerprint, how.geometry, how.device)

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geoseg import __version__
 from geoseg.errors import OptionError
 from geoseg.grid import Window
 from geoseg.legend import ClassLegend
 from geoseg.models.engine import PatchGeometry
 from geoseg.raster.aoi import AreaOfInterest
 from geoseg.raster.classes import ClassRaster
+from geoseg.raster.scene import SceneInfo
 from geoseg.raster.source import RasterSource
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import Tile, TilePlan
-from geoseg.tiles.store import TileStore
+from geoseg.tiles.store import COMPONENTS, ROADS, TRACES, TileStore
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the content of a work directory changes its meaning."""
 
 
@@ -54,12 +56,67 @@ class Prediction:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LayerOptions:
+    """What makes a map of the classes; nothing of it by default.
+
+    Args:
+        min_unit_m2: pairs of class id and area: smaller components become part of a neighbour.
+        simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
+        regularize: class ids whose outlines become straight walls.
+        smooth: class ids whose outlines become smooth.
+        roads: class ids that leave a network of centrelines.
+        min_area_m2: smaller polygons are left out at the very end.
+
+    Raises:
+        OptionError: a limit is negative or no number, or the tolerance is 0.
+    """
+
+    min_unit_m2: tuple[tuple[int, float], ...] = ()
+    simplify_m: float | None = None
+    regularize: tuple[int, ...] = ()
+    smooth: tuple[int, ...] = ()
+    roads: tuple[int, ...] = ()
+    min_area_m2: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Every comparison with NaN is false: it would leave out everything, or nothing, without a word.
+        if not (math.isfinite(self.min_area_m2) and self.min_area_m2 >= 0):
+            raise OptionError(f"--min-area {self.min_area_m2:g}", expected="square metres, 0 or more")
+        for _, area in self.min_unit_m2:
+            if not (math.isfinite(area) and area >= 0):
+                raise OptionError(f"--min-unit {area:g}", expected="square metres, 0 or more")
+        if self.simplify_m is not None and not (math.isfinite(self.simplify_m) and self.simplify_m > 0):
+            raise OptionError(
+                f"--simplify {self.simplify_m:g}", expected="metres above 0", remedy="leave it out to keep every corner"
+            )
+
+    @property
+    def generalises(self) -> bool:
+        """Whether outlines become other than the pixels'."""
+        return self.simplify_m is not None
+
+    def describe(self, legend: ClassLegend) -> dict[str, str | float]:
+        """What is not left as it is, for people."""
+        names = legend.names
+        classes = {"regularize": self.regularize, "smooth": self.smooth, "roads": self.roads}
+        said: dict[str, str | float] = {
+            option: ", ".join(names[number] for number in ids) for option, ids in classes.items() if ids
+        }
+        if self.min_unit_m2:
+            units = (f"{names.get(number, number)} {area:g}" for number, area in self.min_unit_m2)
+            said["min_unit_m2"] = ", ".join(units)
+        if self.simplify_m is not None:
+            said["simplify_m"] = self.simplify_m
+        return said | ({"min_area_m2": self.min_area_m2} if self.min_area_m2 else {})
+
+
 @dataclass(frozen=True)
 class Job:
     """What every task of a run is told; small, picklable, the same on every worker.
 
     `classes` is where class ids come from: a prediction, or a class raster that exists already. `skip` are the ids
-    that leave no polygons.
+    that leave no polygons, `scene` and `made_by` what the layers say of their origin.
     """
 
     plan: TilePlan
@@ -67,12 +124,17 @@ class Job:
     legend: ClassLegend
     skip: tuple[int, ...]
     store: TileStore
+    options: LayerOptions
+    scene: SceneInfo
+    made_by: dict[str, str]
 
-    def tiles(self) -> Iterator[Tile]:
-        """Row-major, the tiles that the area of interest touches."""
-        area: Window | None = None
+    def tiles(self, window: Window | None = None) -> Iterator[Tile]:
+        """Row-major, the tiles that the area of interest touches, and a window where one is given."""
+        area = self.plan.grid.window if window is None else window
         if isinstance(self.classes, Prediction) and self.classes.aoi:
-            area = self.classes.aoi.window
+            # Any tile that both touch, also where they do not touch each other within it.
+            mine = {tile.id for tile in self.plan.tiles(self.classes.aoi.window)}
+            return (tile for tile in self.plan.tiles(area) if tile.id in mine)
         return self.plan.tiles(area)
 
     @property
@@ -81,42 +143,38 @@ class Job:
         return isinstance(self.classes, Prediction)
 
     @property
+    def unknown_id(self) -> int | None:
+        """The id of unknown pixels; None where every pixel is known."""
+        return self.classes.nodata if isinstance(self.classes, ClassRaster) else self.legend.nodata
+
+    @property
+    def provenance(self) -> dict[str, str | float]:
+        """What the outputs say of how they came about."""
+        return {"version": __version__, **self.made_by, **self.options.describe(self.legend)} | (
+            {"source": self.scene.name} if self.scene.name else {}
+        )
+
+    @property
     def fingerprint(self) -> str:
-        """Changes whenever a tile's result could."""
+        """Changes whenever a tile's classes could."""
         return digest(
             {
                 "format": FORMAT,
                 "classes": self.classes.fingerprint,
                 "core_px": self.plan.core_px,
-                "skip": self.skip,
                 "nodata": self.legend.nodata,
             }
         )
 
-
-@dataclass(frozen=True, slots=True)
-class LayerOptions:
-    """What happens to polygons between the join and the file.
-
-    Args:
-        min_area_m2: smaller polygons are left out.
-        simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
-
-    Raises:
-        OptionError: a limit is negative or no number, or the tolerance is 0.
-    """
-
-    min_area_m2: float = 0.0
-    simplify_m: float | None = None
-
-    def __post_init__(self) -> None:
-        # Every comparison with NaN is false: it would leave out everything, or nothing, without a word.
-        if not (math.isfinite(self.min_area_m2) and self.min_area_m2 >= 0):
-            raise OptionError(f"--min-area {self.min_area_m2:g}", expected="square metres, 0 or more")
-        if self.simplify_m is not None and not (math.isfinite(self.simplify_m) and self.simplify_m > 0):
-            raise OptionError(
-                f"--simplify {self.simplify_m:g}", expected="metres above 0", remedy="leave it out to keep every corner"
-            )
+    @property
+    def stage_keys(self) -> dict[str, str]:
+        """What changes whenever a tile of a stage behind the classes could."""
+        unit = self.options.min_unit_m2
+        return {
+            COMPONENTS: digest(unit),
+            TRACES: digest([unit, self.skip, self.options.generalises]),
+            ROADS: digest([unit, self.options.roads]),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +184,12 @@ class Outputs:
     layer: Path
     classes_raster: Path | None = None
     confidence_raster: Path | None = None
+    roads: Path | None = None
+    """The network's own file, where the layer's format holds one layer only."""
 
     def paths(self) -> list[Path]:
         """Those that were asked for."""
-        return [p for p in (self.layer, self.classes_raster, self.confidence_raster) if p is not None]
+        return [p for p in (self.layer, self.classes_raster, self.confidence_raster, self.roads) if p is not None]
 
 
 def digest(content: object) -> str:

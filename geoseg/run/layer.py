@@ -1,26 +1,34 @@
-"""From traces to the layer file: join, order, measure, filter, write; a batch at a time.
-
-Simplification alone holds the whole layer, since it looks at all common boundaries at once.
-"""
+"""From traces to the layers of a map: join, generalise, describe, filter, write; a batch at a time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.layers.write import LayerColumns, write_layer
-from geoseg.polygons.attributes import mean_confidence, measure_polygons
+from geoseg.classes.stitch import stitch_window
+from geoseg.grid import Window
+from geoseg.layers.columns import POLYGON_COLUMNS, ROAD_COLUMNS, Layer, LayerBatch
+from geoseg.layers.write import write_layers
+from geoseg.polygons.arcs import SUBPIXELS
+from geoseg.polygons.describe import describe_polygons
+from geoseg.polygons.generalise import generalise_coverage
+from geoseg.polygons.identity import identify_features
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.rings import PolygonBatch
-from geoseg.polygons.simplify import simplify_coverage
 from geoseg.progress import Progress
-from geoseg.run.graph import read_traces
-from geoseg.run.job import Job, LayerOptions
+from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.join import join_roads
+from geoseg.roads.scale import RoadScale
+from geoseg.run.graph import TilePair, read_classes, read_roads, read_traces
+from geoseg.run.job import Job
 from geoseg.tiles.store import JOIN
 
 
@@ -39,41 +47,78 @@ class LayerCounts:
             self.area_m2[name] = self.area_m2.get(name, 0.0) + float(area_m2[mine].sum())
 
 
-def write_polygons(job: Job, path: Path, options: LayerOptions, progress: Progress) -> LayerCounts:
-    """Join the traces of every tile and write the layer.
+def write_map(job: Job, path: Path, progress: Progress) -> LayerCounts:
+    """Join what the tiles left and write the layers `polygons` and, where there is a network, `roads`.
 
     Raises:
-        OutputError: the layer cannot be written.
+        OutputError: the layers cannot be written.
     """
     counts = LayerCounts()
     progress.start("write polygons", None)
-    ordered = sort_spilled(join_tiles(read_traces(job)), job.store.empty_folder(JOIN))
-    if options.simplify_m is not None:
-        whole = PolygonBatch.concatenate(ordered)
-        pixel_m = job.plan.grid.ground_resolution_m()
-        ordered = iter([simplify_coverage(whole, tolerance_m=options.simplify_m, pixel_m=pixel_m)])
-    columns = _describe_polygons(job, ordered, options, counts, progress)
-    write_layer(path, columns, crs_wkt=job.plan.grid.crs, overwrite=True)
+    layers = [Layer("polygons", "Polygon", POLYGON_COLUMNS, _describe_polygons(job, counts, progress))]
+    if job.options.roads:
+        layers.append(Layer("roads", "LineString", ROAD_COLUMNS, _describe_roads(job)))
+    grid = job.plan.grid
+    write_layers(
+        path,
+        layers,
+        crs_wkt=grid.crs,
+        legend=job.legend,
+        provenance=job.provenance,
+        pixel_m=math.sqrt(math.prod(grid.ground_resolution_m())),
+        overwrite=True,
+    )
     return counts
 
 
-def _describe_polygons(
-    job: Job, batches: Iterator[PolygonBatch], options: LayerOptions, counts: LayerCounts, progress: Progress
-) -> Iterator[LayerColumns]:
-    named = job.legend.names
-    names = np.array([named.get(i, str(i)) for i in range(256)], object)
-    grid = job.plan.grid
+def _describe_polygons(job: Job, counts: LayerCounts, progress: Progress) -> Iterator[LayerBatch]:
+    batches, transform = _finish_polygons(job)
     for batch in batches:
-        geometries = batch.geometries(grid.transform)
-        area_m2, perimeter_m = measure_polygons(geometries, grid)
-        confidence = (
-            mean_confidence(batch.confidence_sum, batch.pixels) if job.predicts else np.full(len(area_m2), np.nan)
+        geometries = batch.geometries(transform)
+        columns = describe_polygons(
+            batch,
+            geometries,
+            job.plan.grid,
+            legend=job.legend,
+            scene=job.scene,
+            has_confidence=job.predicts,
         )
-        kept = area_m2 >= options.min_area_m2
-        class_id = batch.class_id[kept].astype(np.int64)
-        columns = LayerColumns(
-            geometries[kept], names[class_id], class_id, confidence[kept], area_m2[kept], perimeter_m[kept]
-        )
-        counts.add(columns.class_name, columns.area_m2)
-        progress.advance(len(columns))
-        yield columns
+        kept = columns["area_m2"] >= job.options.min_area_m2
+        columns = {name: values[kept] for name, values in columns.items()}
+        counts.add(columns["class"], columns["area_m2"])
+        progress.advance(int(kept.sum()))
+        yield LayerBatch(geometries[kept], columns)
+
+
+def _finish_polygons(job: Job) -> tuple[Iterator[PolygonBatch], Affine]:
+    """The polygons in their order, and what takes their (col, row) to the world."""
+    grid, options = job.plan.grid, job.options
+    folder = job.store.empty_folder(JOIN)
+    ordered = sort_spilled(join_tiles(read_traces(job)), folder)
+    if options.simplify_m is None:
+        return ordered, grid.transform
+    finished = generalise_coverage(
+        ordered, folder, tolerance_m=options.simplify_m, pixel_m=grid.ground_resolution_m(), smooth=options.smooth
+    )
+    return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
+
+
+def _describe_roads(job: Job) -> Iterator[LayerBatch]:
+    grid = job.plan.grid
+    scale = RoadScale.of(grid)
+
+    def read(window: Window) -> TilePair:
+        return stitch_window(window, job.tiles(window), partial(read_classes, job), elsewhere=0)
+
+    rule = BridgeRule(
+        background=job.legend.background_ids,
+        blocking=[c.id for c in job.legend.classes if c.kind == "building"],
+        read=read,
+    )
+    for number in job.options.roads:
+        network = join_roads(read_roads(job, number), scale, class_id=number, bridges=rule)
+        for batch in network.batches(grid):
+            same = {"class": job.legend.names[number], "source": job.scene.name, "date": job.scene.date}
+            constant = {name: np.full(len(batch.geometries), value, object) for name, value in same.items()}
+            constant["id"] = identify_features(batch.columns["class_id"], batch.geometries, grid.crs)
+            yield LayerBatch(batch.geometries, batch.columns | constant)

@@ -8,8 +8,10 @@ from geoseg.errors import OptionError
 from geoseg.legend import ClassLegend
 from geoseg.progress import Progress, Silence
 from geoseg.raster.classes import open_class_raster
+from geoseg.raster.scene import describe_source
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
-from geoseg.run.job import Job, LayerOptions
+from geoseg.run.finish import Finish, MinUnit, Simplification
+from geoseg.run.job import Job
 from geoseg.run.memory import check_budget, parse_bytes
 from geoseg.run.segment import check_tile_px, make_outputs
 from geoseg.tiles.plan import TilePlan
@@ -30,8 +32,12 @@ def polygonize(
     work_dir: str | Path | None = None,
     fresh: bool = False,
     overwrite: bool = False,
+    min_unit_m2: MinUnit = 0.0,
+    simplify_m: Simplification = None,
+    regularize: bool = False,
+    smooth: bool = False,
+    roads: bool = False,
     min_area_m2: float = 0.0,
-    simplify_m: float | None = None,
     progress: Progress | None = None,
 ) -> SegmentResult:
     """Turn a class raster of any size into polygons: those of `rasterio.features.shapes`, whatever the tiles.
@@ -40,7 +46,7 @@ def polygonize(
 
     Args:
         classes: georeferenced raster with one band of class ids 0 to 255.
-        output: the layer; .gpkg, .geojson, .fgb or .parquet.
+        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles.
         connectivity: 4; pixels that touch at a corner only are not connected.
         scheduler: "threads", "local" (processes) or the tcp:// address of a dask scheduler.
         workers: threads or processes; default: one a processor.
@@ -49,8 +55,13 @@ def polygonize(
         work_dir: where finished tiles are kept; default: beside the output, emptied at the end.
         fresh: do again what an earlier run finished.
         overwrite: outputs that exist may be replaced.
-        min_area_m2: leave out polygons below this geodesic area.
-        simplify_m: tolerance of the outlines in ground metres; None keeps every pixel corner.
+        min_unit_m2: components below this area join a neighbour: one for all classes, or by name; "auto": by kind; 0:
+            none does.
+        simplify_m: tolerance of the outlines in ground metres; "auto": a pixel; 0 or None: every pixel corner.
+        regularize: with a tolerance, whether buildings get straight walls and right angles.
+        smooth: with a tolerance, whether areas get smooth outlines.
+        roads: whether the layer `roads` of centrelines is written as well.
+        min_area_m2: leave out polygons below this geodesic area at the very end.
         progress: told of stages and steps.
 
     Raises:
@@ -58,18 +69,22 @@ def polygonize(
     """
     if connectivity != 4:
         raise OptionError(f"connectivity {connectivity}", expected="4")
-    options = LayerOptions(min_area_m2, simplify_m)
-    outputs = make_outputs(output)
+    finish = Finish(min_unit_m2, simplify_m, regularize, smooth, roads, min_area_m2)
+    outputs = make_outputs(output, roads=roads)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution, inputs=[classes])
     raster = open_class_raster(classes)
     side = check_tile_px(tile_px)
+    legend = raster.legend or ClassLegend.unnamed()
     job = Job(
         plan=TilePlan(raster.grid, (side, side)),
         classes=raster,
-        legend=raster.legend or ClassLegend.unnamed(),
+        legend=legend,
         skip=() if raster.nodata is None else (raster.nodata,),
         store=TileStore(execution.directory(outputs)),
+        options=finish.options(legend, detail_m=max(raster.grid.ground_resolution_m())),
+        scene=describe_source(raster.source.path),
+        made_by={},
     )
     check_budget(job, 0.0, execution, parse_bytes(memory))
-    return execute(job, outputs, options, execution=execution, progress=progress or Silence())
+    return execute(job, outputs, execution=execution, progress=progress or Silence())

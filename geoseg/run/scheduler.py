@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from geoseg.errors import OptionError
 from geoseg.tiles.store import TileReceipt
 
 OnReceipt = Callable[[TileReceipt], None]
+Compute = Callable[[list[Delayed], OnReceipt], list[TileReceipt]]
 CONNECT_TIMEOUT_S = 10
 WORKERS_TIMEOUT_S = 60
 
@@ -25,34 +27,35 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def compute_receipts(
-    nodes: list[Delayed],
-    *,
-    scheduler: str = "threads",
-    workers: int | None = None,
-    on_receipt: OnReceipt = lambda _: None,
-) -> list[TileReceipt]:
-    """Run a graph and give the receipts of `nodes`, in their order.
+@contextmanager
+def open_scheduler(scheduler: str = "threads", workers: int | None = None) -> Iterator[Compute]:
+    """Give what runs graphs; processes and connections last until it is left.
 
     Args:
-        nodes: what `build_graph` gave.
         scheduler: "threads", "local" (processes on this machine) or the tcp:// address of a dask scheduler.
         workers: threads or processes to use; default: one a processor. A remote scheduler has its own.
-        on_receipt: called with the receipt of every finished tile of every stage, from this process.
+
+    Yields:
+        A function of the nodes that `run.graph` makes and of what is told each receipt of every finished tile of every
+        stage, in this process. It gives the receipts of the nodes, in their order.
 
     Raises:
         OptionError: the scheduler is unknown or does not answer.
     """
-    if not nodes:
-        return []
+    count = workers or default_workers()
     if scheduler == "threads":
-        # Handed over, not registered: a registered callback would also hear of another thread's run.
-        hear = (None, None, None, lambda _key, result, *_: _report(result, on_receipt), None)
         # Leaving the pool waits for the tiles at work: once an error is out, nothing writes into the work directory.
-        with ThreadPoolExecutor(workers or default_workers()) as pool:
-            return list(compute(*nodes, scheduler="threads", pool=pool, callbacks=[hear]))
-    with _connect(scheduler, workers or default_workers()) as client:
-        return _gather(client, nodes, on_receipt)
+        with ThreadPoolExecutor(count) as pool:
+            yield partial(_compute_in_threads, pool)
+    else:
+        with _connect(scheduler, count) as client:
+            yield partial(_gather, client)
+
+
+def _compute_in_threads(pool: ThreadPoolExecutor, nodes: list[Delayed], on_receipt: OnReceipt) -> list[TileReceipt]:
+    # Handed over, not registered: a registered callback would also hear of another thread's run.
+    hear = (None, None, None, lambda _key, result, *_: _report(result, on_receipt), None)
+    return list(compute(*nodes, scheduler="threads", pool=pool, callbacks=[hear])) if nodes else []
 
 
 def _report(result: object, on_receipt: OnReceipt) -> None:

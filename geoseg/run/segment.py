@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from geoseg.errors import OptionError
-from geoseg.models.engine import has_cuda
-from geoseg.models.package import load_package
+from geoseg.grid import GeoGrid
+from geoseg.layers.write import holds_many, place_layers
+from geoseg.models.engine import has_cuda, takes_any_size
+from geoseg.models.package import ModelPackage, load_package
 from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import parse_aoi
+from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
-from geoseg.run.job import Job, LayerOptions, Outputs, Prediction
+from geoseg.run.finish import Finish, MinUnit, Simplification
+from geoseg.run.job import Job, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
-from geoseg.tiles.patches import fit_patches
+from geoseg.tiles.patches import LATTICE_PX, PatchLattice, fit_patches
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
 
@@ -38,18 +43,24 @@ def segment(
     workers: int | None = None,
     memory: str | int | None = None,
     tile_px: int = TILE_PX,
+    patch_px: int | None = None,
     work_dir: str | Path | None = None,
     fresh: bool = False,
     overwrite: bool = False,
+    exact: bool = False,
+    min_unit_m2: MinUnit = "auto",
+    simplify_m: Simplification = "auto",
+    regularize: bool = True,
+    smooth: bool = True,
+    roads: bool | None = None,
     min_area_m2: float = 0.0,
-    simplify_m: float | None = None,
     progress: Progress | None = None,
 ) -> SegmentResult:
     """Segment a raster of any size and write its polygons as a map layer.
 
     Args:
         image: georeferenced raster: a file, VRT or URL that GDAL opens.
-        output: the layer; .gpkg, .geojson, .fgb or .parquet.
+        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles.
         model: name of a shipped model, or the directory of a model package.
         classes_raster: GeoTIFF of class ids to write as well.
         confidence_raster: GeoTIFF of confidence (255 = 1.0) to write as well.
@@ -60,23 +71,32 @@ def segment(
         workers: threads or processes; default: one a processor.
         memory: budget in bytes or as "4GiB"; a run that the formula says needs more is refused.
         tile_px: wanted tile side in source pixels; the nearest multiple of the patch core is taken.
+        patch_px: side of the patches in model pixels; default: what predicts the fewest pixels for a raster of this
+            size. Classes depend on it, by no more than the model's seam error.
         work_dir: where finished tiles are kept; default: beside the output, emptied at the end.
         fresh: do again what an earlier run finished.
         overwrite: outputs that exist may be replaced.
-        min_area_m2: leave out polygons below this geodesic area.
-        simplify_m: tolerance of the outlines in ground metres; None keeps every pixel corner.
+        exact: polygons follow the pixels, every one of them: none of the next four steps.
+        min_unit_m2: components below this area join a neighbour: one for all classes, or by name; "auto": by kind; 0:
+            none does.
+        simplify_m: tolerance of the outlines in ground metres; "auto": about a pixel; 0 or None: every pixel corner.
+        regularize: whether buildings get straight walls and right angles.
+        smooth: whether vegetation gets smooth outlines.
+        roads: whether the layer `roads` of centrelines is written as well; None: into a GeoPackage only.
+        min_area_m2: leave out polygons below this geodesic area at the very end.
         progress: told of stages and steps.
 
     Raises:
         GeosegError: an input, an option or an output cannot work; nothing half-written is left.
     """
-    options = LayerOptions(min_area_m2, simplify_m)
-    outputs = make_outputs(output, classes_raster, confidence_raster)
+    finish = Finish(min_unit_m2, simplify_m, regularize, smooth, holds_many(output) if roads is None else roads)
+    finish = replace(finish.exact() if exact else finish, min_area_m2=min_area_m2)
+    outputs = make_outputs(output, classes_raster, confidence_raster, roads=finish.roads)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution, inputs=[image] if aoi is None else [image, aoi])
     package = load_package(model, refine=refine)
     source = open_raster(image, bands=len(package.bands))
-    lattice = fit_patches(source.grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)
+    lattice = lay_patches(source.grid, package, patch_px)
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
     prediction = Prediction(
         source=source,
@@ -87,22 +107,55 @@ def segment(
         lattice=lattice,
         aoi=None if aoi is None else parse_aoi(aoi, source.grid),
     )
+    pixel_m = max(source.grid.ground_resolution_m())
     job = Job(
         plan=plan,
         classes=prediction,
         legend=package.legend,
         skip=(*sorted(package.legend.background_ids), package.legend.nodata),
         store=TileStore(execution.directory(outputs)),
+        options=finish.options(package.legend, detail_m=max(pixel_m, package.ground_resolution_m / 2)),
+        scene=describe_source(source.path),
+        made_by={"model": package.name, "model_checksum": package.fingerprint},
     )
     check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
-    return execute(job, outputs, options, execution=execution, progress=progress or Silence())
+    return execute(job, outputs, execution=execution, progress=progress or Silence())
 
 
 def make_outputs(
-    layer: str | Path, classes_raster: str | Path | None = None, confidence_raster: str | Path | None = None
+    layer: str | Path,
+    classes_raster: str | Path | None = None,
+    confidence_raster: str | Path | None = None,
+    *,
+    roads: bool = False,
 ) -> Outputs:
-    """The files of a run from what a user named."""
-    return Outputs(Path(layer), *(None if p is None else Path(p) for p in (classes_raster, confidence_raster)))
+    """The files of a run from what a user named.
+
+    Raises:
+        OptionError: the layer's suffix names no format.
+    """
+    rasters = [None if p is None else Path(p) for p in (classes_raster, confidence_raster)]
+    places = place_layers(Path(layer), ["polygons", "roads"] if roads else ["polygons"])
+    apart = places[-1] if places[-1] != places[0] else None
+    return Outputs(places[0], rasters[0], rasters[1], apart)
+
+
+def lay_patches(grid: GeoGrid, package: ModelPackage, patch_px: int | None = None) -> PatchLattice:
+    """How a model's patches lie on a raster: of the side asked for, or of the one that suits the raster's size.
+
+    Raises:
+        InputError: the raster's ground resolution is out of the model's reach.
+        OptionError: the model has no such patches.
+    """
+    own = fit_patches(grid, package.ground_resolution_m, patch_px=package.patch_px, halo_px=package.halo_px)
+    if patch_px is None:
+        return own.fit(grid) if takes_any_size(package) else own
+    least = 2 * own.halo_px + LATTICE_PX
+    if patch_px != own.patch_px and not takes_any_size(package):
+        raise OptionError(f"--patch-px {patch_px}", expected=f"{own.patch_px}, the only size that {package.name} takes")
+    if patch_px % LATTICE_PX or patch_px < least:
+        raise OptionError(f"--patch-px {patch_px}", expected=f"a multiple of {LATTICE_PX}, at least {least}")
+    return replace(own, patch_px=patch_px)
 
 
 def choose_device(device: str) -> Literal["cpu", "cuda"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
@@ -13,6 +14,12 @@ LATTICE_PX = 32
 
 MAX_ENLARGEMENT = 16.0
 MAX_REDUCTION = 20.0
+MAX_PATCH_PX = 2048
+"""Model pixels; beyond, caches take back what a smaller share of halo saves, and memory grows for nothing."""
+MAX_CORE_SOURCE_PX = 2**25
+"""Source pixels of a core; those of fine imagery, many to a model pixel, take memory of their own."""
+LEAST_PATCHES = 2
+"""A raster in fewer patches is taken to cost as much as this many: processors would be idle."""
 STRIP_PX = 2**23
 """Source pixels that are read at once, about; a patch of fine imagery is read in strips."""
 
@@ -53,6 +60,31 @@ class PatchLattice:
     def overhead(self) -> float:
         """Predicted pixels per kept pixel."""
         return (self.patch_px / (self.patch_px - 2 * self.halo_px)) ** 2
+
+    def count(self, grid: GeoGrid) -> int:
+        """How many patches cover a raster."""
+        rows, cols = self.core_px
+        return -(-grid.rows // rows) * -(-grid.cols // cols)
+
+    def fit(self, grid: GeoGrid) -> PatchLattice:
+        """Patches of the size that predicts the fewest pixels for a raster, of equal ones the smallest.
+
+        At least as large as these, so that there are no more seams, or one patch for the whole raster. The size follows
+        from the raster and the model: neither tiling nor machine can change a class.
+        """
+
+        def cost(lattice: PatchLattice) -> tuple[int, int]:
+            return lattice.patch_px**2 * max(LEAST_PATCHES, lattice.count(grid)), lattice.patch_px
+
+        smallest = 2 * self.halo_px + LATTICE_PX
+        sizes = (replace(self, patch_px=side) for side in range(smallest, MAX_PATCH_PX + 1, LATTICE_PX))
+        fitting = (
+            size
+            for size in sizes
+            if math.prod(size.core_px) <= MAX_CORE_SOURCE_PX
+            and (size.patch_px > self.patch_px or size.count(grid) == 1)
+        )
+        return min((self, *fitting), key=cost)
 
     def cores(self, block: Window) -> Iterator[Window]:
         """Row-major the cores that touch a block, uncut: each starts at a multiple of `core_px`."""

@@ -18,7 +18,14 @@ from geoseg.tiles.plan import Tile
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
 JOB_KEY = "geoseg job"
-STAGES = CLASSES, TRACES, JOIN = "classes", "traces", "join"
+STAGES = CLASSES, COMPONENTS, CHANGES, TRACES, ROADS, JOIN = (
+    "classes",
+    "components",
+    "changes",
+    "traces",
+    "roads",
+    "join",
+)
 """The folders of a work directory; nothing else in it is ever removed."""
 
 
@@ -64,6 +71,14 @@ class TileStore:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
+
+    def keep_stage(self, stage: str, key: str) -> None:
+        """Forget a stage's tiles unless they were made under the same key."""
+        state = self.read_state()
+        keys = state.get("stages", {})
+        if keys.get(stage) != key:
+            shutil.rmtree(self.directory / stage, ignore_errors=True)
+            self.write_state(state | {"stages": keys | {stage: key}})
 
     def read_state(self) -> dict[str, Any]:
         """What the last run said of itself; empty where there was none or it cannot be read."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import geoseg
-from geoseg.classes.stitch import stitch_tiles
-from geoseg.classes.tile import NOTHING, holds_nothing, read_class_tile, write_class_tile
+from geoseg.classes.stitch import ReadTile, stitch_tiles, stitch_window
+from geoseg.classes.tile import NOTHING, read_class_tile, write_class_tile
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import LAND_COVER
 from geoseg.raster.cog import write_class_raster
+from geoseg.tiles.plan import Tile, TilePlan
 from tests.conftest import CORNER, UTM
 
 NODATA = LAND_COVER.nodata
@@ -61,7 +61,9 @@ def test_a_tile_without_a_known_pixel_says_so(tmp_path: Path) -> None:
     write_class_tile(path, classes, confidence, grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA)
     assert path.read_bytes() == NOTHING
     assert read_class_tile(path) is None
-    assert list(stitch_tiles([(Window(0, 0, 20, 30), path)], band="class")) == []
+    window = Window(0, 0, 20, 30)
+    tiles = [Tile((0, 0), window, window)]
+    assert list(stitch_tiles(tiles, lambda _: read_class_tile(path), band="class")) == []
 
 
 def test_background_is_known(tmp_path: Path) -> None:
@@ -132,42 +134,54 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         )
 
 
+PLAN = TilePlan(GRID, (32, 40))
+Tiles = tuple[Pair, list[Tile], ReadTile]
+
+
 @pytest.fixture
-def tiles(tmp_path: Path) -> tuple[Pair, list[tuple[Window, Path]]]:
-    """A raster, and the files of its tiles of 32 x 40 px; one holds nothing."""
+def tiles(tmp_path: Path) -> Tiles:
+    """A raster, its tiles of 32 x 40 px and what reads their files; one holds nothing."""
     classes, confidence = make_pair(90, 110)
     classes[32:64, 40:80], confidence[32:64, 40:80] = NODATA, 0
-    files = []
-    for row, col in product(range(0, 90, 32), range(0, 110, 40)):
-        window = Window(row, col, 32, 40).intersect(GRID.window)
-        part, path = window.within(GRID.window), tmp_path / f"{row}_{col}.tif"
-        write_class_tile(path, classes[part], confidence[part], grid=GRID, window=window, nodata=NODATA)
-        files.append((window, path))
-    return (classes, confidence), files
+    for tile in PLAN.tiles():
+        part, path = tile.core.within(GRID.window), tmp_path / f"{tile.name}.tif"
+        write_class_tile(path, classes[part], confidence[part], grid=GRID, window=tile.core, nodata=NODATA)
+    return (classes, confidence), list(PLAN.tiles()), lambda tile: read_class_tile(tmp_path / f"{tile.name}.tif")
 
 
-def test_stitched_tiles_are_the_raster(tiles: tuple[Pair, list[tuple[Window, Path]]]) -> None:
-    (classes, confidence), files = tiles
+def test_stitched_tiles_are_the_raster(tiles: Tiles) -> None:
+    (classes, confidence), order, read = tiles
     for band, whole, rest in (("class", classes, NODATA), ("confidence", confidence, 0)):
         found = np.full(whole.shape, rest, np.uint8)
         windows = []
-        for window, values in stitch_tiles(files, band=band):  # type: ignore[arg-type]
+        for window, values in stitch_tiles(order, read, band=band):  # type: ignore[arg-type]
             found[window.within(GRID.window)] = values
             windows.append(window)
         np.testing.assert_array_equal(found, whole)
-        assert windows == [w for w, path in files if not holds_nothing(path)]
-        assert len(windows) == len(files) - 1
+        assert windows == [tile.core for tile in order if read(tile) is not None]
+        assert len(windows) == len(order) - 1
 
 
-def test_the_order_of_the_tiles_does_not_show(
-    tiles: tuple[Pair, list[tuple[Window, Path]]], tmp_path: Path, make_grid: Callable[..., GeoGrid]
-) -> None:
-    (classes, _), files = tiles
+@pytest.mark.parametrize("window", [Window(0, 0, 90, 110), Window(30, 35, 40, 50), Window(-9, -5, 120, 130)])
+def test_a_stitched_window_is_the_raster_there(tiles: Tiles, window: Window) -> None:
+    (classes, confidence), order, read = tiles
+    found = stitch_window(window, order, read, elsewhere=77)
+    inside = window.intersect(GRID.window)
+    unknown = np.zeros((90, 110), bool)
+    unknown[32:64, 40:80] = True
+    for values, whole, rest in zip(found, (np.where(unknown, 77, classes), confidence), (77, 0), strict=True):
+        expected = np.full(window.shape, rest, np.uint8)
+        expected[inside.within(window)] = whole[inside.within(GRID.window)]
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_the_order_of_the_tiles_does_not_show(tiles: Tiles, tmp_path: Path, make_grid: Callable[..., GeoGrid]) -> None:
+    (classes, _), given, read = tiles
     written = []
     for seed in range(4):
-        order = random.Random(seed).sample(files, len(files)) if seed else files
+        order = random.Random(seed).sample(given, len(given)) if seed else given
         path = tmp_path / str(seed) / "classes.tif"
-        write_class_raster(path, make_grid(90, 110), stitch_tiles(order, band="class"), legend=LAND_COVER)
+        write_class_raster(path, make_grid(90, 110), stitch_tiles(order, read, band="class"), legend=LAND_COVER)
         written.append(path.read_bytes())
     assert len(set(written)) == 1
     with rasterio.open(tmp_path / "0" / "classes.tif") as raster:

@@ -21,9 +21,9 @@ def segment_to(folder: Path, scene: Path, *options: object, layer: str = "layer.
 
 def segment_arguments(folder: Path, scene: Path, *, layer: str = "layer.fgb") -> list[object]:
     rasters = ["--classes-raster", folder / "classes.tif", "--confidence-raster", folder / "confidence.tif"]
-    return ["segment", scene, "-o", folder / layer, *rasters, "--tile-px", 1, "--quiet"]
+    return ["segment", scene, "-o", folder / layer, *rasters, "--tile-px", 1, "--roads", "--quiet"]
 
 
 def assert_same_bytes(folder: Path, reference: Path) -> None:
-    for name in ("layer.fgb", "classes.tif", "confidence.tif"):
+    for name in ("layer.fgb", "layer_roads.fgb", "classes.tif", "confidence.tif"):
         assert (folder / name).read_bytes() == (reference / name).read_bytes(), name

@@ -20,7 +20,12 @@ Raster = NDArray[np.uint8]
 
 
 def trace_tiles(
-    classes: Raster, tile: tuple[int, int], confidence: Raster | None = None, *, skip: Collection[int] = ()
+    classes: Raster,
+    tile: tuple[int, int],
+    confidence: Raster | None = None,
+    *,
+    skip: Collection[int] = (),
+    marked: bool = False,
 ) -> Iterator[TileTrace]:
     """Traces of all tiles in row-major order; those of which every pixel is skipped are absent."""
     rows, cols = classes.shape
@@ -31,14 +36,19 @@ def trace_tiles(
                 continue
             window = Window(row, col, *classes[part].shape)
             mine = None if confidence is None else confidence[part]
-            yield trace_tile(classes[part], mine, window=window, grid_shape=classes.shape, skip=skip)
+            yield trace_tile(classes[part], mine, window=window, grid_shape=classes.shape, skip=skip, marked=marked)
 
 
 def polygonize(
-    classes: Raster, tile: tuple[int, int], confidence: Raster | None = None, *, skip: Collection[int] = ()
+    classes: Raster,
+    tile: tuple[int, int],
+    confidence: Raster | None = None,
+    *,
+    skip: Collection[int] = (),
+    marked: bool = False,
 ) -> PolygonBatch:
     """All polygons of a raster, in the order of their keys."""
-    return PolygonBatch.concatenate(join_tiles(trace_tiles(classes, tile, confidence, skip=skip))).sort()
+    return PolygonBatch.concatenate(join_tiles(trace_tiles(classes, tile, confidence, skip=skip, marked=marked))).sort()
 
 
 def normalize(class_id: Collection[int], polygons: Collection[shapely.Polygon]) -> list[tuple[int, bytes]]:

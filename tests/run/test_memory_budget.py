@@ -19,8 +19,9 @@ from geoseg.legend import LAND_COVER
 from geoseg.raster.classes import ClassRaster
 from geoseg.raster.reader import RasterSource
 from geoseg.raster.scale import ByteScale
+from geoseg.raster.scene import SceneInfo
 from geoseg.run.execute import Execution
-from geoseg.run.job import Job, Prediction
+from geoseg.run.job import Job, LayerOptions, Prediction
 from geoseg.run.memory import available_bytes, check_budget, format_bytes, parse_bytes, run_bytes, task_bytes
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import TilePlan
@@ -38,7 +39,8 @@ def make_job(tile_px: int, *, predicts: bool = True, patch_px: int = 1024, bands
     core_px = (tile_px, tile_px)
     if predicts:
         classes, core_px = Prediction(source, "model", "0", True, "cpu", lattice, None), lattice.tile_px(tile_px)
-    return Job(TilePlan(GRID, core_px), classes, LAND_COVER, (), TileStore(Path("work")))
+    store = TileStore(Path("work"))
+    return Job(TilePlan(GRID, core_px), classes, LAND_COVER, (), store, LayerOptions(), SceneInfo(None, None), {})
 
 
 sizes = st.integers(1, 8000)

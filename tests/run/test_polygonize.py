@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 
 import geoseg
+from geoseg.layers.columns import POLYGON_COLUMNS
 from geoseg.legend import LAND_COVER
 from tests.conftest import CORNER, UTM, MakeRaster
 from tests.polygons.tracing import Raster, draw_comb, draw_frames, draw_spiral, normalize, rasters, reference
 
 SUFFIXES = [".gpkg", ".geojson", ".fgb", ".parquet"]
-COLUMNS = ["class", "class_id", "confidence", "area_m2", "perimeter_m", "geometry"]
+COLUMNS = [*(column.name for column in POLYGON_COLUMNS), "geometry"]
 
 TURNED = Affine.translation(530_000, 9_330_000) @ Affine.rotation(31) @ Affine.shear(9, 0) @ Affine.scale(0.5, -0.7)
 PLACES = {
@@ -201,7 +202,8 @@ def test_columns(tmp_path: Path, class_raster: Callable[..., Path], suffix: str)
     assert layer["area_m2"].dtype == layer["perimeter_m"].dtype == np.float64
     assert (layer.geom_type == "Polygon").all()
     if suffix != ".parquet":
-        assert pyogrio.list_layers(result.output)[:, 0].tolist() == ["polygons"]
+        styles = ["layer_styles"] if suffix == ".gpkg" else []
+        assert pyogrio.list_layers(result.output)[:, 0].tolist() == ["polygons", *styles]
         assert result.polygons == dict.fromkeys(LAND_COVER.names.values(), 1)
 
 

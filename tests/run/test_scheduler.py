@@ -18,7 +18,7 @@ from distributed import LocalCluster
 
 import geoseg
 from geoseg.run import graph
-from geoseg.run.scheduler import compute_receipts
+from geoseg.run.scheduler import OnReceipt, open_scheduler
 from geoseg.tiles.store import TileReceipt
 from tests.conftest import CORNER, UTM, MakeRaster
 
@@ -36,6 +36,16 @@ def fail_with(error: Exception) -> TileReceipt:
 
 def make_nodes(count: int, task: Callable[[int], TileReceipt] = make_receipt) -> list[Delayed]:
     return [delayed(task, pure=False)(i, dask_key_name=("traces", 0, i)) for i in range(count)]
+
+
+def compute_receipts(
+    nodes: list[Delayed],
+    scheduler: str = "threads",
+    workers: int | None = None,
+    on_receipt: OnReceipt = lambda _: None,
+) -> list[TileReceipt]:
+    with open_scheduler(scheduler, workers) as compute:
+        return compute(nodes, on_receipt)
 
 
 def test_receipts_come_in_the_order_of_the_nodes_and_each_is_reported_once() -> None:

@@ -65,7 +65,7 @@ class Run:
             folder / f"map{suffix}",
             classes_raster=folder / "map_classes.tif",
             confidence_raster=folder / "map_confidence.tif",
-            **({"tile_px": CORE_PX} | options),
+            **({"tile_px": CORE_PX, "exact": True} | options),
         )
         assert self.result.classes_raster is not None
         assert self.result.confidence_raster is not None
@@ -175,13 +175,15 @@ class TestResult:
 
         listener = Listener()
         run = Run(image, tmp_path, progress=listener)
+        tiles = run.result.tiles
         assert listener.stages == {
-            "segment": 9,
+            "segment": tiles,
+            "trace": tiles,
             "write polygons": None,
             "write classes": None,
             "write confidence": None,
         }
-        assert listener.steps["segment"] == 9
+        assert listener.steps["segment"] == listener.steps["trace"] == tiles > 1
         assert listener.steps["write polygons"] == len(run.layer)
 
     def test_a_relative_output_in_a_new_folder(
