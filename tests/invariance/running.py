@@ -21,7 +21,7 @@ def segment_to(folder: Path, scene: Path, *options: object, layer: str = "layer.
 
 def segment_arguments(folder: Path, scene: Path, *, layer: str = "layer.fgb") -> list[object]:
     rasters = ["--classes-raster", folder / "classes.tif", "--confidence-raster", folder / "confidence.tif"]
-    return ["segment", scene, "-o", folder / layer, *rasters, "--tile-px", 1, "--roads", "--quiet"]
+    return ["segment", scene, "-o", folder / layer, *rasters, "--tile-px", 1, "--patch-px", 1024, "--roads", "--quiet"]
 
 
 def assert_same_bytes(folder: Path, reference: Path) -> None:

@@ -89,7 +89,7 @@ def test_killed_ten_times_and_continued(scene: Path, reference: Path, tmp_path: 
 def test_geopackages_hold_equal_features_in_equal_order(scene: Path, tmp_path: Path) -> None:
     layers = []
     for tile_px in (1, 5000):
-        result = geoseg.segment(scene, tmp_path / f"{tile_px}.gpkg", tile_px=tile_px)
+        result = geoseg.segment(scene, tmp_path / f"{tile_px}.gpkg", tile_px=tile_px, patch_px=1024)
         layers.append(geoseg.open_layer(result.output))
     assert_geodataframe_equal(*layers)
 
@@ -98,7 +98,7 @@ class TestSecondRun:
     """What is done stays done; what changed is done again."""
 
     def run(self, folder: Path, image: Path, **options: object) -> geoseg.SegmentResult:
-        keep = {"work_dir": folder / "work", "tile_px": 1, "overwrite": True}
+        keep = {"work_dir": folder / "work", "tile_px": 1, "patch_px": 1024, "overwrite": True}
         return geoseg.segment(image, folder / "map.gpkg", **(keep | options))
 
     def test_a_finished_job_does_no_work(self, scene: Path, tmp_path: Path) -> None:

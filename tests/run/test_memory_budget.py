@@ -23,6 +23,7 @@ from geoseg.raster.scene import SceneInfo
 from geoseg.run.execute import Execution
 from geoseg.run.job import Job, LayerOptions, Prediction
 from geoseg.run.memory import available_bytes, check_budget, format_bytes, parse_bytes, run_bytes, task_bytes
+from geoseg.run.scheduler import default_workers
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
@@ -119,10 +120,23 @@ def test_the_remedy_is_accepted(tile_px: int, predicts: bool, workers: int, sche
     for remedy in remedies:
         options = dict(re.findall(r"--([a-z-]+) (\w+)", remedy))
         assert options
-        assert set(options) <= {"workers", "tile-px", "memory"}
-        tried = make_job(int(options.get("tile-px", tile_px)), predicts=predicts)
+        assert set(options) <= {"workers", "tile-px", "patch-px", "memory"}
+        patch_px = int(options.get("patch-px", 1024))
+        tried = make_job(int(options.get("tile-px", tile_px)), predicts=predicts, patch_px=patch_px)
         memory = parse_bytes(options["memory"]) if "memory" in options else budget
         check_budget(tried, WORKSPACE, Execution(scheduler, int(options.get("workers", workers))), memory)
+
+
+@given(jobs, st.sampled_from(["threads", "local"]), st.integers(2**29, 40 * 2**30))
+def test_workers_that_nobody_asked_for_are_as_many_as_fit(job: Job, scheduler: str, budget: int) -> None:
+    try:
+        workers = check_budget(job, WORKSPACE, Execution(scheduler), budget).workers or default_workers()
+    except geoseg.BudgetError:
+        assert run_bytes(job, WORKSPACE, 1, processes=scheduler == "local") > budget
+        return
+    assert run_bytes(job, WORKSPACE, workers, processes=scheduler == "local") <= budget
+    more = run_bytes(job, WORKSPACE, workers + 1, processes=scheduler == "local")
+    assert workers == default_workers() or more > budget
 
 
 def test_without_a_budget_the_machine_is_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ class Run:
             folder / f"map{suffix}",
             classes_raster=folder / "map_classes.tif",
             confidence_raster=folder / "map_confidence.tif",
-            **({"tile_px": CORE_PX, "exact": True} | options),
+            **({"tile_px": CORE_PX, "patch_px": 128, "exact": True} | options),
         )
         assert self.result.classes_raster is not None
         assert self.result.confidence_raster is not None
