@@ -36,6 +36,10 @@ class PlainProgress:
         with self._lock:
             self._done += steps
 
+    def note(self, text: str) -> None:
+        """One line more."""
+        click.echo(text, err=True)
+
     def stop(self) -> None:
         """The last stage is done."""
         if self._stage:
@@ -62,6 +66,10 @@ class BarProgress:
         """Steps are done."""
         if self._task is not None:
             self._bar.advance(self._task, steps)
+
+    def note(self, text: str) -> None:
+        """A line above the bars."""
+        self._bar.console.print(text)
 
 
 @contextmanager
@@ -100,6 +108,6 @@ def echo_summary(result: SegmentResult) -> None:
         )
     else:
         click.echo(f"{result.seconds:.1f} s; all {result.tiles} tiles had been computed by an earlier run")
-    for path in (result.output, result.classes_raster, result.confidence_raster):
+    for path in (result.output, result.roads, result.classes_raster, result.confidence_raster):
         if path is not None:
             click.echo(f"-> {path}")

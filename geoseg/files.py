@@ -83,6 +83,11 @@ def replace_folder(path: Path) -> Iterator[Path]:
             raise
 
 
+def gdal_name(path: Path) -> str:
+    """The name under which GDAL opens a file that may be compressed."""
+    return f"/vsigzip/{path.absolute()}" if path.suffix.lower() == ".gz" else str(path)
+
+
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, steps: int = 1) -> None:
         """Steps of the current stage are done."""
 
+    def note(self, text: str) -> None:
+        """Something that the user waits for and no stage says."""
+
 
 class Silence:
     """Says nothing."""
@@ -23,3 +26,6 @@ class Silence:
 
     def advance(self, steps: int = 1) -> None:
         """Steps are done."""
+
+    def note(self, text: str) -> None:
+        """Something takes its time."""

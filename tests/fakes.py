@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.models.crop import PatchPart, crop_patch
 from geoseg.models.engine import PatchGeometry, check_images
 from geoseg.models.resample import classify_core
 
@@ -22,18 +23,23 @@ class FakeEngine:
 
     def __init__(self, geometry: PatchGeometry, *, bands: int = 3, classes: int = 4, radius_px: int = 4) -> None:
         self.geometry, self.bands, self.classes, self.radius_px = geometry, bands, classes, radius_px
-        self._rows, self._cols = geometry.row_taps, geometry.col_taps
+        everything = slice(None), slice(None)
+        self._whole = PatchPart(everything, everything, geometry.row_taps, geometry.col_taps)
 
     @property
     def identity(self) -> str:
         return f"fake {self.bands} {self.classes} {self.radius_px}"
 
-    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def predict(
+        self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         check_images(images, self.bands, self.geometry)
         shape = (len(images), self.geometry.core_rows_px, self.geometry.core_cols_px)
-        classes, confidence = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-        for i, probabilities in enumerate(self.predict_probabilities(images)):
-            classes[i], confidence[i] = classify_core(probabilities, self._rows, self._cols)
+        classes, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        for i, image in enumerate(images):
+            part = self._whole if asked is None else crop_patch(asked[i], self.geometry) or self._whole
+            probabilities = self.predict_probabilities(image[None, :, *part.patch])[0]
+            classes[i, *part.core], confidence[i, *part.core] = classify_core(probabilities, part.rows, part.cols)
         return classes, confidence
 
     def predict_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -42,7 +42,8 @@ def compare(
     sides. Nothing depends on the blocks.
 
     Args:
-        a: the earlier layer: .gpkg, .geojson, .fgb or .parquet, in any CRS.
+        a: the earlier layer: .gpkg, .geojson, .fgb or .parquet, in any CRS; roads written beside it by geoseg are taken
+            along.
         b: the later one, in the same or another CRS.
         output: layer of the changes to write, in the CRS of `b`; see `write_changes` for its columns.
         tolerance_m: differences narrower than this on the ground are noise: they count neither as gained nor as lost,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.layers.read import is_layer_path
+from geoseg.files import gdal_name
+from geoseg.layers.read import is_layer_path, list_files
 from geoseg.legend import LAND_COVER
 
 BATCH_ROWS = 4096
@@ -37,8 +38,8 @@ class Features:
 def read_features(path: Path, *, only_class: str | None) -> Iterator[Features]:
     """Polygons and lines of a file, multi-part ones as one object a part, in the order of the file.
 
-    Of a GeoPackage that geoseg wrote the layers `polygons` and `roads` are read, else the first one. A feature without
-    an id has its number.
+    Of a GeoPackage that geoseg wrote the layers `polygons` and `roads` are read, else the first one; of a file of
+    another format also the roads written beside it. A feature without an id has its number.
 
     Args:
         path: the file.
@@ -63,7 +64,7 @@ def read_features(path: Path, *, only_class: str | None) -> Iterator[Features]:
         )
     number = 0
     try:
-        for crs, rows in _open(path):
+        for crs, rows in (batch for file in list_files(path) for batch in _open(file)):
             wkb = rows.pop("geometry")
             named = _name(path, rows, len(wkb), only_class)
             ids = [str(number + i) if v is None else str(v) for i, v in enumerate(rows.get("id", [None] * len(wkb)))]
@@ -87,7 +88,7 @@ def _open(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     if path.suffix.lower() == ".parquet":
         yield from _open_parquet(path)
         return
-    source = f"/vsigzip/{path.absolute()}" if path.suffix.lower() == ".gz" else path
+    source = gdal_name(path)
     found = [str(name) for name in pyogrio.list_layers(source)[:, 0]]
     for layer in [name for name in MAP_LAYERS if name in found] or found[:1]:
         names = [str(name) for name in pyogrio.read_info(source, layer=layer)["fields"]]

@@ -8,6 +8,7 @@ import geopandas
 import pyogrio
 
 from geoseg.errors import InputError
+from geoseg.files import gdal_name
 
 SUFFIXES = (
     ".gpkg",
@@ -21,6 +22,9 @@ SUFFIXES = (
     ".pmtiles",
 )
 """Of the formats: `.geojsonl` is newline-delimited, `.geojsonseq` and GDAL's `.geojsons` follow RFC 8142."""
+
+ROADS = "roads"
+"""Name of the layer of centrelines."""
 
 
 def open_layer(path: Path | str, layer: str | None = None) -> geopandas.GeoDataFrame:
@@ -61,13 +65,24 @@ def is_layer_path(path: Path | str) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
+def split_name(path: Path) -> tuple[str, str]:
+    """Stem and suffix of a layer's file name; `.geojson.gz` is one suffix."""
+    suffix = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default=path.suffix)
+    return path.name[: len(path.name) - len(suffix)], path.name[len(path.name) - len(suffix) :]
+
+
+def list_files(path: Path) -> list[Path]:
+    """A layer's file and, where its format holds one layer only, that of the roads written beside it, if there is."""
+    stem, suffix = split_name(path)
+    roads = path.with_name(f"{stem}_{ROADS}{suffix}")
+    return [path, roads] if suffix.lower() != ".gpkg" and roads.is_file() else [path]
+
+
 def _read_ogr(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
-    name, source = path.name.lower(), str(path)
-    if name.endswith(".gz"):
-        source = f"/vsigzip/{path.absolute()}"
+    source = gdal_name(path)
     names = pyogrio.list_layers(source)[:, 0].tolist()
     if layer is not None and layer not in names:
         raise InputError(f"{path} has no layer {layer}", expected=f"one of {', '.join(names)}", remedy="check the name")
     # Texts that look like dates stay texts, as in the other formats.
-    options = {"DATE_AS_STRING": "YES"} if ".geojson" in name else {}
+    options = {"DATE_AS_STRING": "YES"} if ".geojson" in path.name.lower() else {}
     return geopandas.read_file(source, layer=layer or names[0], **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 from geoseg.layers.columns import GeometryType
@@ -9,6 +10,7 @@ from geoseg.legend import ClassLegend
 
 Color = tuple[int, int, int]
 
+_MARK = "<!-- classes of a layer, by geoseg -->"
 _OTHER: Color = (150, 150, 150)
 _FILL_ALPHA = 150  # the imagery beneath stays visible
 _DARKER = 0.55
@@ -37,7 +39,16 @@ def make_qml(legend: ClassLegend, geometry_type: GeometryType, *, column: str = 
             _add_line(symbols, symbol, color)
     ElementTree.SubElement(root, "layerGeometryType").text = _LAYER_GEOMETRY[geometry_type]
     ElementTree.indent(root)
-    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{ElementTree.tostring(root, 'unicode')}\n"
+    text = ElementTree.tostring(root, "unicode")
+    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{_MARK}\n{text}\n"
+
+
+def is_own_style(path: Path) -> bool:
+    """Whether the style is from `make_qml`; a user's, or that of a raster of the same name, is not."""
+    try:
+        return _MARK in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def _add_fill(symbols: ElementTree.Element, name: str, color: Color) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from geoseg.layers.parquet import write_geoparquet
 from geoseg.layers.pmtiles import check_pmtiles, write_pmtiles
 from geoseg.layers.provenance import Provenance
 from geoseg.layers.read import SUFFIXES
-from geoseg.layers.style import make_qml
+from geoseg.layers.style import is_own_style, make_qml
 from geoseg.legend import ClassLegend
 
 _GZIP_LEVEL = 1  # the next ones cost more time than the writing of the layer
@@ -60,7 +61,7 @@ def write_layers(
         legend: colours of the classes.
         provenance: what made the layers; kept in every format.
         pixel_m: ground resolution of the raster in metres, from which PMTiles take their zoom levels.
-        overwrite: replace existing files; a style that is there is kept otherwise.
+        overwrite: replace existing files; a style of somebody else's is kept.
 
     Raises:
         OptionError: the suffix is not known, or PMTiles lack `pixel_m`.
@@ -89,7 +90,7 @@ def write_layers(
             size_bytes = temporaries[place].stat().st_size
             written += [WrittenLayer(own[i].name, place, count, size_bytes) for i, count in enumerate(counts)]
             style = place.with_name(f"{_stem(place, suffix)}.qml")
-            if suffix in _STYLED_BESIDE and (overwrite or not style.exists()):
+            if suffix in _STYLED_BESIDE and (is_own_style(style) or not os.path.lexists(style)):
                 text = make_qml(legend, own[0].geometry_type, column=own[0].colored_by)
                 stack.enter_context(replace_file(style)).write_text(text, encoding="utf-8")
         for place in groups:

@@ -86,11 +86,15 @@ class Engine(Protocol):
     def workspace_bytes(self) -> int:
         """What one `predict` call of one patch adds to the process's memory at its peak, estimated, in bytes."""
 
-    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def predict(
+        self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Class and confidence of the patches' cores, on the source's pixels.
 
         Args:
             images: uint8 (N, bands, patch_px, patch_px), 0 to 255.
+            asked: bool (N, core_rows_px, core_cols_px), at least one true in each; elsewhere the answer means nothing,
+                and an engine may leave out what only that would need; default: all.
 
         Returns:
             Class ids, uint8 (N, core_rows_px, core_cols_px), and rint(255 * largest probability), alike.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -15,11 +17,14 @@ from torch import Tensor, nn
 from geoseg.errors import BudgetError, ModelError
 from geoseg.models.engine import PatchGeometry, check_images
 from geoseg.models.fields import REMEDY, is_text, matching
+from geoseg.models.lanes import Lanes
 from geoseg.models.manifest import ModelPackage
 from geoseg.models.networks import NetworkSpec, build_network, read_weights
+from geoseg.models.resample import Taps
 
 LOG = logging.getLogger(__name__)
-CUDA_BATCH = 8
+CUDA_BATCH_PX = 2**20
+"""Pixels of a batch that keep a GPU busy; a batch that tiles cannot fill would be work for nothing."""
 MAX_CHANNELS = 4096
 NETWORK = "network."
 """What the names of a network's weights begin with where a refiner follows it."""
@@ -35,9 +40,10 @@ class TorchEngine:
         *,
         device: Literal["cpu", "cuda"] = "cpu",
         dtype: torch.dtype | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.package, self.geometry, self.bands = package, geometry, len(package.bands)
-        self.batch_size = CUDA_BATCH if device == "cuda" else 1
+        self.batch_size = batch_size or (max(1, CUDA_BATCH_PX // geometry.patch_px**2) if device == "cuda" else 1)
         self._device = torch.device(device)
         self._dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
         network = load_network(package)
@@ -48,8 +54,9 @@ class TorchEngine:
         if device == "cuda":
             network = network.to(memory_format=torch.channels_last)
         self._segmenter = Segmenter(network, package.mean, package.std).to(self._device)
-        self._rows = torch.from_numpy(geometry.row_taps.to_matrix(geometry.patch_px)).to(self._device)
-        self._cols = torch.from_numpy(geometry.col_taps.to_matrix(geometry.patch_px)).to(self._device)
+        self._rows, self._cols = (DeviceTaps.of(t, self._device) for t in (geometry.row_taps, geometry.col_taps))
+        self._lanes: Lanes | None = None
+        self._lanes_lock = threading.Lock()
 
     @property
     def identity(self) -> str:
@@ -67,8 +74,12 @@ class TorchEngine:
             return self.batch_size * (self.bands * patch_px + 2 * answer_px)
         return int(2 * self.package.workspace_bytes_per_px * patch_px) + 8 * len(self.package.legend) * answer_px
 
-    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def predict(
+        self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """See `Engine.predict`; a device without memory for a batch gets half of it from then on.
+
+        Patches are computed whole, whatever is asked of them: one shape is what the device is fast at.
 
         Raises:
             BudgetError: the device cannot hold a single patch.
@@ -85,10 +96,7 @@ class TorchEngine:
             except torch.OutOfMemoryError as error:
                 self._shrink_batch(size, error)
                 continue
-            classes[done : done + size], confidence[done : done + size] = (
-                answer[0][: len(batch)],
-                answer[1][: len(batch)],
-            )
+            classes[done : done + size], confidence[done : done + size] = answer
             done += size
         return classes, confidence
 
@@ -96,17 +104,28 @@ class TorchEngine:
         """See `Segmenter.predict`."""
         return self._segmenter.predict(images)
 
-    @torch.inference_mode()
-    def _predict_batch(self, images: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        if len(images) < size:
-            images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), np.uint8)])
-        batch = torch.from_numpy(images)
-        if self._device.type == "cuda":
-            batch = batch.pin_memory().to(self._device, non_blocking=True)
-        probabilities = self._rows @ self._segmenter(batch) @ self._cols.T
+    def _predict_batch(self, images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        return self._open_lanes(size).send(images)
+
+    def _open_lanes(self, size: int) -> Lanes:
+        with self._lanes_lock:
+            if self._lanes is None or self._lanes.batch_size != size:
+                # First let go of the larger ones.
+                self._lanes = None
+                geometry = self.geometry
+                self._lanes = Lanes(
+                    self._classify,
+                    images=(size, self.bands, geometry.patch_px, geometry.patch_px),
+                    answer=(2, size, geometry.core_rows_px, geometry.core_cols_px),
+                    device=self._device,
+                )
+            return self._lanes
+
+    def _classify(self, images: Tensor) -> Tensor:
+        """Class and confidence, uint8 (2, N, rows, cols), of images, uint8 (N, B, P, P), all on the device."""
+        probabilities = self._rows.resample(self._cols.resample(self._segmenter(images), dim=3), dim=2)
         best, classes = probabilities.max(dim=1)
-        confidence = (255 * best).round_().clamp_(max=255)
-        return classes.to(torch.uint8).cpu().numpy(), confidence.to(torch.uint8).cpu().numpy()
+        return torch.stack([classes.to(torch.uint8), (255 * best).round_().clamp_(max=255).to(torch.uint8)])
 
     def _shrink_batch(self, size: int, error: Exception) -> None:
         if size == 1:
@@ -118,6 +137,28 @@ class TorchEngine:
         self.batch_size = min(self.batch_size, size // 2)
         torch.cuda.empty_cache()
         LOG.warning("%s is out of memory with %d patches; going on with %d", self._device, size, self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTaps:
+    """`Taps` on a device: starts int64 (n,) and weights float32 (n, taps)."""
+
+    starts: Tensor
+    weights: Tensor
+
+    @staticmethod
+    def of(taps: Taps, device: torch.device) -> DeviceTaps:
+        """Copied there."""
+        return DeviceTaps(*(torch.from_numpy(part).to(device) for part in (taps.starts, taps.weights)))
+
+    def resample(self, values: Tensor, *, dim: int) -> Tensor:
+        """Values float32 (N, C, H, W) with dimension 2 or 3 resampled to n pixels."""
+        parts = (
+            values.index_select(dim, self.starts + k) * (weights[:, None] if dim == 2 else weights)
+            for k, weights in enumerate(self.weights.T)
+        )
+        total: Tensor = functools.reduce(Tensor.add_, parts)
+        return total
 
 
 class Segmenter(nn.Module):

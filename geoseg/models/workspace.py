@@ -13,7 +13,8 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from geoseg.errors import ModelError
-from geoseg.models.engine import PatchGeometry
+from geoseg.models.engine import PatchGeometry, takes_any_size
+from geoseg.models.manifest import MAX_PATCH_PX, STRIDE_PX
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import load_package
 from geoseg.models.resample import classify_core
@@ -24,6 +25,7 @@ SAMPLING_S = 0.001
 def measure_workspace(folder: Path, patch_px: int) -> float:
     """Bytes per patch pixel that inference on the processor adds to a process at its peak.
 
+    The most of two sizes, where the model takes two: how well ONNX Runtime packs its arrays depends on the size.
     At least the image and its probabilities: the growth for small patches hides in memory that the process has already.
 
     Args:
@@ -33,13 +35,20 @@ def measure_workspace(folder: Path, patch_px: int) -> float:
     Raises:
         ModelError: the package cannot be run.
     """
+    package = load_package(folder)
+    larger_px = min(MAX_PATCH_PX, patch_px * 3 // 2 // STRIDE_PX * STRIDE_PX)
+    sides = {patch_px, max(patch_px, larger_px)} if takes_any_size(package) else {patch_px}
+    growth = max(_measure_growth(folder, side) / side**2 for side in sides)
+    return max(growth, float(len(package.bands) + 4 * len(package.legend)))
+
+
+def _measure_growth(folder: Path, patch_px: int) -> int:
     code = f"from geoseg.models.workspace import report_growth; report_growth({str(folder)!r}, {patch_px})"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         raise ModelError(f"{folder}: inference failed: {child.stderr[-300:]}", expected="a package that can be run")
-    package = load_package(folder)
-    return max(int(child.stdout) / patch_px**2, float(len(package.bands) + 4 * len(package.legend)))
+    return int(child.stdout)
 
 
 def report_growth(folder: str, patch_px: int) -> None:

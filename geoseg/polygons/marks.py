@@ -16,7 +16,7 @@ from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int32
 
 MARK_BITS = 9
-MAX_SIDE = 2**22
+MAX_SIDE = 2**22 - 1
 
 
 @kernel

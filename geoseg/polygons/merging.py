@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int64, Uint8
+from geoseg.polygons.touching import LARGEST_AREA
 
 NOTHING = -1
 _FIRST_CLASS = -2
@@ -78,7 +79,7 @@ def unite(regions: Regions, links: Int64) -> None:
 @kernel
 def _join(regions: Regions, kept: np.int64, gone: np.int64) -> None:
     regions.parent[gone] = kept
-    regions.area[kept] += regions.area[gone]
+    regions.area[kept] = min(regions.area[kept] + regions.area[gone], LARGEST_AREA)
     regions.first[kept] = min(regions.first[kept], regions.first[gone])
     regions.is_large[kept] |= regions.is_large[gone]
 

@@ -21,12 +21,10 @@ from geoseg.polygons.attributes import measure_polygons
 from geoseg.polygons.merging import NOTHING, Contacts, Regions, code_of_class, merge_small, unite
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs
-from geoseg.polygons.touching import count_contacts, paint_components, sum_areas
+from geoseg.polygons.touching import LARGEST_AREA, count_contacts, paint_components, sum_areas
 
 ANY_CLASS = 256
 UNIT_M2 = 1e-6
-LARGEST_PIXEL = 2**33
-"""In UNIT_M2; the largest tile's sum still fits into 63 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +170,7 @@ def tabulate_minimum(minimum_m2: Mapping[int, float]) -> Int64:
     """(256,) int64 table of the smallest area of each class, in UNIT_M2."""
     table = np.zeros(256, np.int64)
     for number, area in minimum_m2.items():
-        table[number] = round(area / UNIT_M2)
+        table[number] = round(min(area / UNIT_M2, LARGEST_AREA))
     return table
 
 
@@ -188,7 +186,7 @@ def measure_rows(grid: GeoGrid, window: Window) -> Int64:
     world = [np.stack(grid.to_world(r, np.broadcast_to(np.float64(c), r.shape)), axis=1) for r, c in corners]
     area_m2, _ = measure_polygons(shapely.polygons(np.stack(world, axis=1)), grid)
     units = np.nan_to_num(area_m2 / UNIT_M2, nan=np.inf)
-    return np.clip(np.rint(np.minimum(units, LARGEST_PIXEL)), 1, LARGEST_PIXEL).astype(np.int64)
+    return np.clip(np.rint(units), 1, LARGEST_AREA).astype(np.int64)
 
 
 @dataclass(eq=False)

@@ -8,10 +8,13 @@ from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs
 
+LARGEST_AREA = 2**61
+"""Where areas stop: two of them still add up within 63 bits."""
+
 
 @kernel
 def sum_areas(runs: Runs, component: Int32, components: int, row_areas: Int64) -> tuple[Uint8, Int64, Int64]:
-    """Class, area and first pixel (row * 2^32 + col in the tile) of every component."""
+    """Class, area (up to LARGEST_AREA) and first pixel (row * 2^32 + col in the tile) of every component."""
     starts, run_class, row_offsets, cols = runs.starts, runs.class_id, runs.row_offsets, runs.cols
     class_id = np.empty(components, np.uint8)
     area = np.zeros(components, np.int64)
@@ -23,7 +26,8 @@ def sum_areas(runs: Runs, component: Int32, components: int, row_areas: Int64) -
             if number >= 0:
                 end = starts[k + 1] if k + 1 < stop else cols
                 class_id[number] = run_class[k]
-                area[number] += (end - starts[k]) * row_areas[r]
+                length, room = end - starts[k], LARGEST_AREA - area[number]
+                area[number] += row_areas[r] * length if row_areas[r] <= room // length else room
                 if first[number] < 0:
                     first[number] = np.int64(r) << 32 | starts[k]
     return class_id, area, first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -47,42 +48,52 @@ def predict_block(
     confidence = np.zeros(block.shape, np.uint8)
     patches = _read_patches(source, lattice, block, mask)
     while batch := list(islice(patches, engine.batch_size)):
-        predicted = engine.predict(np.stack([image for _, image, _ in batch]))
-        for (core, _, known), core_classes, core_confidence in zip(batch, *predicted, strict=True):
-            kept = core.intersect(block)
-            inside, target = kept.within(core), kept.within(block)
-            classes[target] = np.where(known, core_classes[inside], nodata)
-            confidence[target] = np.where(known, core_confidence[inside], 0)
+        images, valid = np.stack([p.image for p in batch]), np.stack([p.valid for p in batch])
+        for patch, core_classes, core_confidence in zip(batch, *engine.predict(images, valid), strict=True):
+            inside, target = patch.kept.within(patch.core), patch.kept.within(block)
+            classes[target] = np.where(patch.known, core_classes[inside], nodata)
+            confidence[target] = np.where(patch.known, core_confidence[inside], 0)
     return classes, confidence
 
 
-def _read_patches(
-    source: ImageReader, lattice: PatchLattice, block: Window, mask: Mask | None
-) -> Iterator[tuple[Window, NDArray[np.uint8], NDArray[np.bool_]]]:
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """What is read for a core: the image around it, its valid pixels, and of those in the block the ones wanted."""
+
+    core: Window
+    kept: Window
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+
+def _read_patches(source: ImageReader, lattice: PatchLattice, block: Window, mask: Mask | None) -> Iterator[_Patch]:
     for core in lattice.cores(block):
         kept = core.intersect(block)
         wanted = None if mask is None else mask(kept)
         if wanted is not None and not wanted.any():
             continue
-        image, known = _read_patch(source, lattice, core, kept)
+        image, valid = _read_patch(source, lattice, core)
+        known = valid[kept.within(core)]
         if wanted is not None:
-            known &= wanted
+            known = known & wanted
         if known.any():
-            yield core, image, known
+            # All valid pixels of the core, not those wanted: what an engine leaves out must not follow from the block.
+            yield _Patch(core, kept, image, valid, known)
 
 
 def _read_patch(
-    source: ImageReader, lattice: PatchLattice, core: Window, kept: Window
+    source: ImageReader, lattice: PatchLattice, core: Window
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The patch around a core in model pixels, uint8 (B, P, P), and which of the kept pixels are known."""
+    """The patch around a core in model pixels, uint8 (B, P, P), and which of the core's pixels are valid."""
     padded = core.pad(*lattice.halo_source_px)
-    known = np.zeros(kept.shape, bool)
+    known = np.zeros(core.shape, bool)
     strips = []
     for row in range(padded.row, padded.row_stop, lattice.strip_rows_px):
         strip = Window(row, padded.col, lattice.strip_rows_px, padded.cols).intersect(padded)
         image, valid = source.read(strip)
         rows_px = strip.rows * lattice.patch_px // padded.rows
         strips.append(resample_patch(image, (rows_px, lattice.patch_px)))
-        common = strip.intersect(kept)
-        known[common.within(kept)] = valid[common.within(strip)]
+        common = strip.intersect(core)
+        known[common.within(core)] = valid[common.within(strip)]
     return np.concatenate(strips, axis=1), known

@@ -16,6 +16,9 @@ from geoseg.roads.ends import aim_ends
 from geoseg.roads.mask import Uint8
 from geoseg.roads.scale import RoadScale
 
+BLOCK_M = 256.0
+"""Gaps are judged block by block, so that what is read for one is at hand for the next one."""
+
 ReadClasses = Callable[[Window], tuple[Uint8, Uint8 | None]]
 
 
@@ -106,10 +109,14 @@ def _pair_tips(tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, 
     fits = (gap <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[a]) & rule.is_ahead(-way, tips.direction[b])
     fits &= np.maximum(radius[a], radius[b]) <= 2 * np.minimum(radius[a], radius[b])
     chosen = np.flatnonzero(fits)
+    is_open = np.zeros(len(fits), bool)
+    for i in chosen[_order_blocks(place[a[chosen]])].tolist():
+        is_open[i] = _is_open(place[a[i]], place[b[i]], radius[[a[i], b[i]]], scale, rule)
+    chosen = chosen[is_open[chosen]]
     taken = np.zeros(len(place), bool)
     kept = []
     for i in chosen[np.lexsort((b[chosen], a[chosen], gap[chosen]))].tolist():
-        if not (taken[a[i]] or taken[b[i]]) and _is_open(place[a[i]], place[b[i]], radius[[a[i], b[i]]], scale, rule):
+        if not (taken[a[i]] or taken[b[i]]):
             taken[[a[i], b[i]]] = True
             kept.append(i)
     return a[kept], b[kept]
@@ -126,7 +133,7 @@ def _find_roads(graph: Chains, tips: _Tips, scale: RoadScale, rule: BridgeRule) 
     dead[graph.ends[edge, side]] = edge
     tree = cKDTree(metres)
     own, at = [], []
-    for i in range(len(tips.node)):
+    for i in _order_blocks(tips.place).tolist():
         reach = rule.max_gap_m + tips.radius[i] + half.max()
         near = np.array(tree.query_ball_point(tips.place[i], reach, return_sorted=True), np.int64)
         near = near[owner[near] != dead[tips.node[i]]]
@@ -142,7 +149,14 @@ def _find_roads(graph: Chains, tips: _Tips, scale: RoadScale, rule: BridgeRule) 
             if beside and _is_open(tips.place[i], metres[best], np.array([tips.radius[i], half[best]]), scale, rule):
                 own.append(i)
                 at.append(best)
-    return np.array(own, np.int64), np.array(at, np.int64)
+    order = np.argsort(own)
+    return np.array(own, np.int64)[order], np.array(at, np.int64)[order]
+
+
+def _order_blocks(place: Float64) -> Int64:
+    """(n,) order of places (n, 2) in metres: row by row of blocks, and block by block."""
+    row, col = np.floor(place / BLOCK_M).T
+    return np.asarray(np.lexsort((col, row)), np.int64)
 
 
 def _is_open(start: Float64, stop: Float64, radius: Float64, scale: RoadScale, rule: BridgeRule) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 import shapely
@@ -86,7 +85,7 @@ class RoadNetwork:
     def batches(self, grid: GeoGrid, *, size: int = BATCH_ROADS) -> Iterator[RoadBatch]:
         """Segments and their columns, a batch at a time.
 
-        The columns are id, class_id, confidence, length_m, width_m, width_std_m, node_from, node_to and bridged.
+        The columns are class_id, confidence, length_m, width_m, width_std_m, node_from, node_to and bridged.
 
         Args:
             grid: of the raster.
@@ -100,7 +99,6 @@ class RoadNetwork:
             offsets = offsets - offsets[0]
             xy = np.stack(grid.to_world(pixels[:, 0], pixels[:, 1]), axis=1)
             columns: dict[str, NDArray[np.generic]] = {
-                "id": _identify(pixels, offsets, self.class_id),
                 "class_id": np.full(part.stop - part.start, self.class_id, np.int64),
                 "confidence": self.confidence[part],
                 "length_m": _measure(xy, offsets, grid),
@@ -112,14 +110,6 @@ class RoadNetwork:
             }
             lines = shapely.from_ragged_array(shapely.GeometryType.LINESTRING, xy, (offsets,))
             yield RoadBatch(np.asarray(lines, object), columns)
-
-
-def _identify(pixels: Float64, offsets: Int64, class_id: int) -> NDArray[np.object_]:
-    """(m,) 16 hex digits from class and position; both directions of a line are one."""
-    steps = np.rint(pixels * NODE_STEPS).astype("<i8")
-    lines = np.split(steps, offsets[1:-1])
-    digests = [blake2b(bytes([class_id]) + min(s.tobytes(), s[::-1].tobytes()), digest_size=8) for s in lines]
-    return np.array([digest.hexdigest() for digest in digests], object)
 
 
 def _measure(xy: Float64, offsets: Int64, grid: GeoGrid) -> Float64:

@@ -17,10 +17,11 @@ from pathlib import Path
 from geoseg.classes.stitch import stitch_tiles
 from geoseg.errors import OptionError, OutputError
 from geoseg.layers.write import check_layer_path
+from geoseg.polygons.kernel import announce_compiling
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
-from geoseg.run.job import Job, Outputs, digest
+from geoseg.run.job import Job, Outputs, Prediction, digest
 from geoseg.run.layer import write_map
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
@@ -36,6 +37,7 @@ class SegmentResult:
 
     Attributes:
         output: the layer.
+        roads: the network's own file, where the layer's format holds one layer only.
         classes_raster: class ids as a GeoTIFF, where asked for.
         confidence_raster: confidence as a GeoTIFF, where asked for.
         polygons: number of polygons by class name.
@@ -48,6 +50,7 @@ class SegmentResult:
     """
 
     output: Path
+    roads: Path | None
     classes_raster: Path | None
     confidence_raster: Path | None
     polygons: dict[str, int]
@@ -69,7 +72,7 @@ class Execution:
     """Where and how a job runs; no result depends on it.
 
     Args:
-        scheduler: "threads", "local" or tcp://HOST:PORT.
+        scheduler: "threads", "local", tcp://HOST:PORT or a scheduler file.
         workers: threads or processes; None: one a processor.
         work_dir: where finished tiles are kept; None: beside the output, emptied of tiles at the end.
         fresh: forget what an earlier run finished.
@@ -145,7 +148,10 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
     """
     start = time.perf_counter()
     _check_plan(job, outputs)
-    with hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store:
+    with (
+        hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store,
+        announce_compiling(progress.note),
+    ):
         paths = {role: str(path.resolve()) for role, path in asdict(outputs).items() if path is not None}
         wanted = digest([job.fingerprint, asdict(job.legend), asdict(job.options), paths])
         known = _finished_result(store, wanted, outputs)
@@ -161,6 +167,7 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
         computed = {r.tile for r in receipts if r.computed}
         result = SegmentResult(
             output=outputs.layer,
+            roads=outputs.roads,
             classes_raster=outputs.classes_raster,
             confidence_raster=outputs.confidence_raster,
             polygons=counts.polygons,
@@ -208,7 +215,8 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[T
 
     for stage, key in job.stage_keys.items():
         job.store.keep_stage(stage, key)
-    with open_scheduler(execution.scheduler, execution.workers) as compute:
+    gpu = isinstance(job.classes, Prediction) and job.classes.device == "cuda"
+    with open_scheduler(execution.scheduler, execution.workers, gpu=gpu) as compute:
         nodes = build_graph(job)
         progress.start("segment" if job.predicts else "trace", len(nodes))
         compute(nodes, count)
@@ -234,12 +242,17 @@ def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:
             grid,
             stitch_tiles(job.tiles(), read, band="class"),
             legend=job.legend,
+            provenance=job.provenance,
             overwrite=True,
         )
     if outputs.confidence_raster:
         progress.start("write confidence", None)
         write_confidence_raster(
-            outputs.confidence_raster, grid, stitch_tiles(job.tiles(), read, band="confidence"), overwrite=True
+            outputs.confidence_raster,
+            grid,
+            stitch_tiles(job.tiles(), read, band="confidence"),
+            provenance=job.provenance,
+            overwrite=True,
         )
 
 
@@ -266,8 +279,8 @@ def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> Segment
     with contextlib.suppress(OSError, KeyError, TypeError):
         if all(state["files"][str(p.absolute())] == _stamp(p) for p in outputs.paths()):
             now = {"tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes(), "output": outputs.layer}
-            rasters = {"classes_raster": outputs.classes_raster, "confidence_raster": outputs.confidence_raster}
-            return SegmentResult(**(state["result"] | now | rasters))
+            others = {k: v for k, v in asdict(outputs).items() if k != "layer"}
+            return SegmentResult(**(state["result"] | now | others))
     return None
 
 

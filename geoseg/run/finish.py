@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +12,9 @@ from geoseg.run.job import LayerOptions
 
 MIN_UNIT_M2: dict[GeometryKind, float] = {"background": 10.0, "building": 10.0, "network": 30.0, "area": 30.0}
 """Smallest area of a polygon by what it is, where nothing else is said."""
+
+STEP_KINDS: dict[str, GeometryKind] = {"regularize": "building", "smooth": "area", "roads": "network"}
+"""The kind of class that a step is for."""
 
 Simplification = float | Literal["auto"] | None
 MinUnit = float | Mapping[str, float] | Literal["auto"]
@@ -65,7 +68,28 @@ class Finish:
         )
 
 
+def check_steps(legend: ClassLegend, steps: Iterable[str]) -> None:
+    """Refuse steps that somebody asked for and that no class of the legend could take.
+
+    Raises:
+        OptionError: a step has no class of its kind.
+    """
+    for step in steps:
+        if all(c.kind != STEP_KINDS[step] for c in legend.classes):
+            raise OptionError(
+                f"--{step}, and no class is of the kind {STEP_KINDS[step]}",
+                expected="a class raster that geoseg wrote, or one with such a class in its legend",
+                remedy=f"leave out --{step}",
+            )
+
+
 def _choose_units(wanted: MinUnit, legend: ClassLegend) -> tuple[tuple[int, float], ...]:
+    if not legend.classes and (wanted == "auto" or isinstance(wanted, Mapping)):
+        raise OptionError(
+            "--min-unit by class for a raster without class names",
+            expected="one area for all classes",
+            remedy="give a number: --min-unit 10",
+        )
     if wanted == "auto":
         units = {c.id: MIN_UNIT_M2[c.kind] for c in legend.classes}
     elif isinstance(wanted, Mapping):
@@ -75,5 +99,5 @@ def _choose_units(wanted: MinUnit, legend: ClassLegend) -> tuple[tuple[int, floa
             raise OptionError(f"--min-unit for the class '{unknown[0]}'", expected=f"one of {', '.join(ids)}")
         units = {ids[name]: area for name, area in wanted.items()}
     else:
-        units = {number: float(wanted) for number in legend.names or range(256)}
+        units = {number: float(wanted) for number in range(256)}
     return tuple(sorted((number, area) for number, area in units.items() if area != 0))

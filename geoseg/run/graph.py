@@ -51,13 +51,15 @@ from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, ROADS, TRACES, Tile
 
 TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 Task = Callable[[Job, Tile, TileReceipt | None], TileReceipt]
+RUN_DIGITS = 12
+"""Of a name that is in every message of a cluster."""
 CLASS_SUFFIX, ARRAY_SUFFIX = ".tif", ".safetensors"
 
 
 def build_graph(job: Job) -> list[Delayed]:
     """One delayed receipt a tile, row-major, of the stage after the classes; predictions hang below."""
     # Names are a run's own: on a cluster that several runs share, equal names would mean equal results.
-    run = uuid.uuid4().hex
+    run = uuid.uuid4().hex[:RUN_DIGITS]
     shared = delayed(job, name=f"job-{run}", traverse=False)
     how = delayed(job.classes, name=f"prediction-{run}", traverse=False)
     predict = delayed(predict_tile_file, pure=False)
@@ -74,7 +76,7 @@ def build_graph(job: Job) -> list[Delayed]:
 
 def build_stage(job: Job, stage: str, task: Task) -> list[Delayed]:
     """One delayed receipt a tile, row-major, of a stage that starts when the one before is done with all tiles."""
-    run = uuid.uuid4().hex
+    run = uuid.uuid4().hex[:RUN_DIGITS]
     shared = delayed(job, name=f"job-{run}", traverse=False)
     follow = delayed(task, pure=False)
     return [follow(shared, tile, None, dask_key_name=(f"{stage}-{run}", *tile.id)) for tile in job.tiles()]

@@ -21,7 +21,7 @@ from geoseg.raster.scene import SceneInfo
 from geoseg.raster.source import RasterSource
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import Tile, TilePlan
-from geoseg.tiles.store import COMPONENTS, ROADS, TRACES, TileStore
+from geoseg.tiles.store import CHANGES, COMPONENTS, ROADS, TRACES, TileStore
 
 FORMAT = 2
 """Raised whenever the content of a work directory changes its meaning."""
@@ -103,7 +103,10 @@ class LayerOptions:
         said: dict[str, str | float] = {
             option: ", ".join(names[number] for number in ids) for option, ids in classes.items() if ids
         }
-        if self.min_unit_m2:
+        areas = {area for _, area in self.min_unit_m2}
+        if len(self.min_unit_m2) == 256 and len(areas) == 1:
+            said["min_unit_m2"] = areas.pop()
+        elif self.min_unit_m2:
             units = (f"{names.get(number, number)} {area:g}" for number, area in self.min_unit_m2)
             said["min_unit_m2"] = ", ".join(units)
         if self.simplify_m is not None:
@@ -172,6 +175,7 @@ class Job:
         unit = self.options.min_unit_m2
         return {
             COMPONENTS: digest(unit),
+            CHANGES: digest(unit),
             TRACES: digest([unit, self.skip, self.options.generalises]),
             ROADS: digest([unit, self.options.roads]),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +107,11 @@ def _describe_roads(job: Job) -> Iterator[LayerBatch]:
     grid = job.plan.grid
     scale = RoadScale.of(grid)
 
+    # Gaps are asked for one beside the other; each lies on four tiles at most.
+    read_tile = lru_cache(4)(partial(read_classes, job))
+
     def read(window: Window) -> TilePair:
-        return stitch_window(window, job.tiles(window), partial(read_classes, job), elsewhere=0)
+        return stitch_window(window, job.tiles(window), read_tile, elsewhere=job.legend.nodata)
 
     rule = BridgeRule(
         background=job.legend.background_ids,
@@ -120,5 +123,5 @@ def _describe_roads(job: Job) -> Iterator[LayerBatch]:
         for batch in network.batches(grid):
             same = {"class": job.legend.names[number], "source": job.scene.name, "date": job.scene.date}
             constant = {name: np.full(len(batch.geometries), value, object) for name, value in same.items()}
-            constant["id"] = identify_features(batch.columns["class_id"], batch.geometries, grid.crs)
+            constant["id"] = identify_features(np.full(len(batch.geometries), number), batch.geometries, grid.crs)
             yield LayerBatch(batch.geometries, batch.columns | constant)

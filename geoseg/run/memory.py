@@ -14,6 +14,7 @@ from geoseg.errors import BudgetError, OptionError
 from geoseg.run.execute import Execution
 from geoseg.run.job import Job, Prediction
 from geoseg.run.scheduler import default_workers
+from geoseg.tiles.patches import LATTICE_PX, PatchLattice
 
 PROCESS_BYTES = 420 * 2**20
 """Interpreter, libraries, GDAL's block cache and the join of an ordinary layer, measured."""
@@ -60,8 +61,11 @@ def run_bytes(job: Job, workspace_bytes_per_px: float, workers: int, *, processe
     return PROCESS_BYTES + workers * (task + (PROCESS_BYTES if processes else 0))
 
 
-def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, budget: int | None) -> None:
+def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, budget: int | None) -> Execution:
     """Refuse a run that the formula says does not fit the budget, or else this machine's available memory.
+
+    Returns:
+        The execution, where it leaves the number of workers open with as many as fit, up to one a processor.
 
     Raises:
         BudgetError: it says what would fit.
@@ -70,16 +74,18 @@ def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, 
     if budget is None:
         budget = available_bytes() if execution.scheduler in ("threads", "local") else None
     if budget is None:
-        return
+        return execution
     workers = execution.workers or default_workers()
     processes = execution.scheduler != "threads"
     needed = run_bytes(job, workspace_bytes_per_px, workers, processes=processes)
     if needed <= budget:
-        return
+        return execution
     remedies = [f"--memory {-(-needed // 2**20)}MiB"]
-    for fewer, tile_px, smaller in _smaller_runs(job, workers):
+    for fewer, options, smaller in _smaller_runs(job, workers):
         if run_bytes(smaller, workspace_bytes_per_px, fewer, processes=processes) <= budget:
-            remedies.insert(0, f"--workers {fewer}" + (f" --tile-px {tile_px}" if tile_px else ""))
+            if execution.workers is None and not options:
+                return replace(execution, workers=fewer)
+            remedies.insert(0, f"--workers {fewer}{options}")
             break
     raise BudgetError(
         f"{given}, and {workers} workers on tiles of "
@@ -99,15 +105,24 @@ def available_bytes() -> int | None:
     return None if kib is None else 1024 * int(kib.removesuffix("kB"))
 
 
-def _smaller_runs(job: Job, workers: int) -> Iterator[tuple[int, int | None, Job]]:
-    """Workers, tile side and job of runs that need ever less: fewer workers first, then smaller tiles too."""
+def _smaller_runs(job: Job, workers: int) -> Iterator[tuple[int, str, Job]]:
+    """Workers, other options and job of runs that need ever less: fewer workers, then smaller tiles and patches."""
     for fewer in range(workers - 1, 0, -1):
-        yield fewer, None, job
+        yield fewer, "", job
+    lattice = job.classes.lattice if isinstance(job.classes, Prediction) else None
     side = max(job.plan.core_px) // 2
     while side:
-        core_px = job.classes.lattice.tile_px(side) if isinstance(job.classes, Prediction) else (side, side)
-        yield 1, side, replace(job, plan=replace(job.plan, core_px=core_px))
+        yield 1, f" --tile-px {side}", replace(job, plan=replace(job.plan, core_px=_tile_px(lattice, side)))
         side //= 2
+    while isinstance(job.classes, Prediction) and lattice and lattice.patch_px >= 4 * lattice.halo_px + 2 * LATTICE_PX:
+        lattice = replace(lattice, patch_px=lattice.patch_px // 2 // LATTICE_PX * LATTICE_PX)
+        smaller = replace(job, classes=replace(job.classes, lattice=lattice))
+        options = f" --tile-px 1 --patch-px {lattice.patch_px}"
+        yield 1, options, replace(smaller, plan=replace(job.plan, core_px=_tile_px(lattice, 1)))
+
+
+def _tile_px(lattice: PatchLattice | None, side: int) -> tuple[int, int]:
+    return (side, side) if lattice is None else lattice.tile_px(side)
 
 
 def format_bytes(size: float) -> str:

@@ -10,7 +10,7 @@ from geoseg.progress import Progress, Silence
 from geoseg.raster.classes import open_class_raster
 from geoseg.raster.scene import describe_source
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
-from geoseg.run.finish import Finish, MinUnit, Simplification
+from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
 from geoseg.run.job import Job
 from geoseg.run.memory import check_budget, parse_bytes
 from geoseg.run.segment import check_tile_px, make_outputs
@@ -69,6 +69,10 @@ def polygonize(
     """
     if connectivity != 4:
         raise OptionError(f"connectivity {connectivity}", expected="4")
+    asked = {"regularize": regularize, "smooth": smooth, "roads": roads}
+    steps = [name for name, wanted in asked.items() if wanted]
+    if steps and steps[0] != "roads" and not simplify_m:
+        raise OptionError(f"--{steps[0]} without --simplify", expected="both", remedy="add --simplify auto")
     finish = Finish(min_unit_m2, simplify_m, regularize, smooth, roads, min_area_m2)
     outputs = make_outputs(output, roads=roads)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
@@ -76,6 +80,7 @@ def polygonize(
     raster = open_class_raster(classes)
     side = check_tile_px(tile_px)
     legend = raster.legend or ClassLegend.unnamed()
+    check_steps(legend, steps)
     job = Job(
         plan=TilePlan(raster.grid, (side, side)),
         classes=raster,
@@ -86,5 +91,5 @@ def polygonize(
         scene=describe_source(raster.source.path),
         made_by={},
     )
-    check_budget(job, 0.0, execution, parse_bytes(memory))
+    execution = check_budget(job, 0.0, execution, parse_bytes(memory))
     return execute(job, outputs, execution=execution, progress=progress or Silence())

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dask.base import compute
+from dask.base import annotate, compute
 from dask.delayed import Delayed
+from dask.threaded import get as get_in_threads
 
-from geoseg.errors import OptionError
-from geoseg.tiles.store import TileReceipt
+from geoseg.errors import BudgetError, GeosegError, OptionError
+from geoseg.tiles.store import CLASSES, TileReceipt
 
 OnReceipt = Callable[[TileReceipt], None]
 Compute = Callable[[list[Delayed], OnReceipt], list[TileReceipt]]
 CONNECT_TIMEOUT_S = 10
 WORKERS_TIMEOUT_S = 60
+ON_THIS_MACHINE = THREADS, LOCAL = "threads", "local"
+GPU = "GPU"
+"""The dask resource that a worker with a GPU offers: `dask worker --resources GPU=1`."""
 
 
 def default_workers() -> int:
@@ -28,34 +35,39 @@ def default_workers() -> int:
 
 
 @contextmanager
-def open_scheduler(scheduler: str = "threads", workers: int | None = None) -> Iterator[Compute]:
+def open_scheduler(scheduler: str = THREADS, workers: int | None = None, *, gpu: bool = False) -> Iterator[Compute]:
     """Give what runs graphs; processes and connections last until it is left.
 
     Args:
-        scheduler: "threads", "local" (processes on this machine) or the tcp:// address of a dask scheduler.
+        scheduler: "threads", "local" (processes on this machine), the tcp:// address of a dask scheduler, or the path
+            of the file that `dask scheduler --scheduler-file` writes.
         workers: threads or processes to use; default: one a processor. A remote scheduler has its own.
+        gpu: whether predictions need a GPU: they go to workers that offer the resource GPU, where there are any.
 
     Yields:
         A function of the nodes that `run.graph` makes and of what is told each receipt of every finished tile of every
         stage, in this process. It gives the receipts of the nodes, in their order.
 
     Raises:
-        OptionError: the scheduler is unknown or does not answer.
+        OptionError: the scheduler is unknown, does not answer, or has no workers.
+        BudgetError: while computing, one task ended several workers.
+        GeosegError: while computing, the scheduler was lost.
     """
     count = workers or default_workers()
-    if scheduler == "threads":
+    if scheduler == THREADS:
         # Leaving the pool waits for the tiles at work: once an error is out, nothing writes into the work directory.
         with ThreadPoolExecutor(count) as pool:
             yield partial(_compute_in_threads, pool)
     else:
         with _connect(scheduler, count) as client:
-            yield partial(_gather, client)
+            yield partial(_gather, client, gpu)
 
 
 def _compute_in_threads(pool: ThreadPoolExecutor, nodes: list[Delayed], on_receipt: OnReceipt) -> list[TileReceipt]:
     # Handed over, not registered: a registered callback would also hear of another thread's run.
     hear = (None, None, None, lambda _key, result, *_: _report(result, on_receipt), None)
-    return list(compute(*nodes, scheduler="threads", pool=pool, callbacks=[hear])) if nodes else []
+    # The function, not its name: looking for a name, dask imports distributed, which takes a third of a second.
+    return list(compute(*nodes, scheduler=get_in_threads, pool=pool, callbacks=[hear])) if nodes else []
 
 
 def _report(result: object, on_receipt: OnReceipt) -> None:
@@ -63,23 +75,46 @@ def _report(result: object, on_receipt: OnReceipt) -> None:
         on_receipt(result)
 
 
-def _gather(client: Any, nodes: list[Delayed], on_receipt: OnReceipt) -> list[TileReceipt]:
-    from distributed import as_completed  # noqa: PLC0415  (distributed costs a second that threads need not pay)
+def _gather(client: Any, gpu: bool, nodes: list[Delayed], on_receipt: OnReceipt) -> list[TileReceipt]:
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415  (a second, which threads save)
 
-    futures = client.compute(nodes, optimize_graph=False)
+    offers = (worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    with annotate(**{"resources": _need_gpu} if gpu and any(GPU in offer for offer in offers) else {}):
+        futures = client.compute(nodes, optimize_graph=False)
     place = {future.key: i for i, future in enumerate(futures)}
     receipts: list[TileReceipt | None] = [None] * len(nodes)
-    for future, receipt in as_completed(futures, with_results=True):
-        receipts[place[future.key]] = receipt
-        on_receipt(receipt)
-    return [r for r in receipts if r is not None]
+    try:
+        for future, receipt in as_completed(futures, with_results=True):
+            # What was cancelled, as all that a lost scheduler had, comes as an exception that is not raised.
+            if not isinstance(receipt, TileReceipt):
+                break
+            receipts[place[future.key]] = receipt
+            on_receipt(receipt)
+    except KilledWorker as error:
+        raise BudgetError(
+            f"{error.task} ended {error.allowed_failures + 1} workers, one after the other",
+            expected="workers with enough memory for a tile on each of their threads",
+            remedy="more memory or fewer threads a worker, or a smaller --tile-px; the same command goes on",
+        ) from error
+    found = [r for r in receipts if r is not None]
+    if len(found) < len(nodes):
+        raise GeosegError(
+            "the dask scheduler is gone",
+            expected="one that lasts as long as the run",
+            remedy="start it again; the same command goes on",
+        )
+    return found
+
+
+def _need_gpu(key: object) -> dict[str, float]:
+    return {GPU: 1.0} if isinstance(key, tuple) and str(key[0]).startswith(CLASSES) else {}
 
 
 @contextmanager
 def _connect(scheduler: str, workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
-    if scheduler == "local":
+    if scheduler == LOCAL:
         with (
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
@@ -87,32 +122,62 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
             Client(cluster) as client,
         ):
             yield client
-    elif _is_address(scheduler):
-        try:
-            client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
-        except OSError as error:
-            raise OptionError(
-                f"no dask scheduler answers at {scheduler}",
-                expected="the address that `dask scheduler` printed",
-                remedy="start one, or leave --scheduler out to use threads",
-            ) from error
-        with client:
+    else:
+        address = _find_address(scheduler)
+        _check_answer(scheduler, address)
+        with Client(address, timeout=CONNECT_TIMEOUT_S) as client:
             _await_workers(client, scheduler)
             yield client
-    else:
+
+
+def _find_address(scheduler: str) -> str:
+    address = scheduler
+    if Path(scheduler).is_file():
+        try:
+            address = json.loads(Path(scheduler).read_text())["address"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OptionError(
+                f"--scheduler {scheduler} names no address",
+                expected="a file that `dask scheduler --scheduler-file FILE` wrote",
+            ) from error
+    if not _is_address(address):
         raise OptionError(
-            f"--scheduler {scheduler}",
-            expected="threads, local or tcp://HOST:PORT",
+            f"--scheduler {scheduler}" + f" with the address {address}" * (address != scheduler),
+            expected="threads, local, tcp://HOST:PORT or a scheduler file",
             remedy="leave it out to use threads",
         )
+    return address
 
 
-def _is_address(scheduler: str) -> bool:
+def _is_address(address: object) -> bool:
     try:
-        parts = urlsplit(scheduler)
+        parts = urlsplit(str(address))
         return parts.scheme == "tcp" and bool(parts.hostname) and parts.port is not None
     except ValueError:  # a port that is no number, or too large a one
         return False
+
+
+def _check_answer(scheduler: str, address: str) -> None:
+    """A client would wait for ever for the first word of what listens there, if that is no scheduler."""
+    from distributed.core import rpc  # noqa: PLC0415
+
+    async def ask() -> str:
+        async with rpc(address) as listener:
+            return str((await asyncio.wait_for(listener.identity(), CONNECT_TIMEOUT_S))["type"])
+
+    try:
+        # A thread of its own: the caller's may have an event loop at work, as in a notebook.
+        with ThreadPoolExecutor(1) as pool:
+            kind = pool.submit(lambda: asyncio.run(ask())).result()
+    # Whatever else may listen there answers as it likes.
+    except Exception as error:
+        raise OptionError(
+            f"no dask scheduler answers at {scheduler}",
+            expected="the address that `dask scheduler` printed, or the file that it wrote",
+            remedy="start one, or leave --scheduler out to use threads",
+        ) from error
+    if kind != "Scheduler":
+        raise OptionError(f"a dask {kind.lower()} answers at {scheduler}", expected="a dask scheduler")
 
 
 def _await_workers(client: Any, scheduler: str) -> None:

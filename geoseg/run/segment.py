@@ -16,9 +16,10 @@ from geoseg.raster.aoi import parse_aoi
 from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
 from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
-from geoseg.run.finish import Finish, MinUnit, Simplification
+from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
 from geoseg.run.job import Job, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
+from geoseg.run.scheduler import ON_THIS_MACHINE
 from geoseg.tiles.patches import LATTICE_PX, PatchLattice, fit_patches
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
@@ -66,8 +67,8 @@ def segment(
         confidence_raster: GeoTIFF of confidence (255 = 1.0) to write as well.
         aoi: "W,S,E,N" in degrees or a vector file of polygons; nothing outside is predicted or written.
         refine: whether the model's refiner is used, where it has one.
-        device: "auto", "cpu" or "cuda".
-        scheduler: "threads", "local" (processes) or the tcp:// address of a dask scheduler.
+        device: "auto", "cpu" or "cuda"; of a dask scheduler's workers "auto" takes the processors.
+        scheduler: "threads", "local" (processes), the tcp:// address of a dask scheduler, or its scheduler file.
         workers: threads or processes; default: one a processor.
         memory: budget in bytes or as "4GiB"; a run that the formula says needs more is refused.
         tile_px: wanted tile side in source pixels; the nearest multiple of the patch core is taken.
@@ -95,6 +96,8 @@ def segment(
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution, inputs=[image] if aoi is None else [image, aoi])
     package = load_package(model, refine=refine)
+    if roads:
+        check_steps(package.legend, ["roads"])
     source = open_raster(image, bands=len(package.bands))
     lattice = lay_patches(source.grid, package, patch_px)
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
@@ -103,7 +106,7 @@ def segment(
         model=str(package.path.absolute()),
         model_fingerprint=package.fingerprint,
         refine=refine,
-        device=choose_device(device),
+        device=choose_device(device, here=scheduler in ON_THIS_MACHINE),
         lattice=lattice,
         aoi=None if aoi is None else parse_aoi(aoi, source.grid),
     )
@@ -118,7 +121,7 @@ def segment(
         scene=describe_source(source.path),
         made_by={"model": package.name, "model_checksum": package.fingerprint},
     )
-    check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
+    execution = check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
     return execute(job, outputs, execution=execution, progress=progress or Silence())
 
 
@@ -158,16 +161,16 @@ def lay_patches(grid: GeoGrid, package: ModelPackage, patch_px: int | None = Non
     return replace(own, patch_px=patch_px)
 
 
-def choose_device(device: str) -> Literal["cpu", "cuda"]:
-    """Settle "auto" once, so that every worker computes alike.
+def choose_device(device: str, *, here: bool = True) -> Literal["cpu", "cuda"]:
+    """Settle "auto" once, so that every worker computes alike; what others compute on is not looked for here.
 
     Raises:
         OptionError: the device is unknown, or CUDA is not there.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise OptionError(f"--device {device}", expected="auto, cpu or cuda")
-    if device == "cpu":
-        return "cpu"
+    if device == "cpu" or not here:
+        return "cuda" if device == "cuda" else "cpu"
     found = has_cuda()
     if device == "cuda" and not found:
         raise OptionError(

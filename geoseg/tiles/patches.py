@@ -18,8 +18,6 @@ MAX_PATCH_PX = 2048
 """Model pixels; beyond, caches take back what a smaller share of halo saves, and memory grows for nothing."""
 MAX_CORE_SOURCE_PX = 2**25
 """Source pixels of a core; those of fine imagery, many to a model pixel, take memory of their own."""
-LEAST_PATCHES = 2
-"""A raster in fewer patches is taken to cost as much as this many: processors would be idle."""
 STRIP_PX = 2**23
 """Source pixels that are read at once, about; a patch of fine imagery is read in strips."""
 
@@ -66,15 +64,25 @@ class PatchLattice:
         rows, cols = self.core_px
         return -(-grid.rows // rows) * -(-grid.cols // cols)
 
+    def predicted_px(self, grid: GeoGrid) -> int:
+        """Model pixels to predict for a raster: its own, and the halos of its patches."""
+        return math.prod(
+            -(-size * LATTICE_PX // unit) + 2 * self.halo_px * -(-size // core)
+            for size, unit, core in zip((grid.rows, grid.cols), self.unit_px, self.core_px, strict=True)
+        )
+
     def fit(self, grid: GeoGrid) -> PatchLattice:
-        """Patches of the size that predicts the fewest pixels for a raster, of equal ones the smallest.
+        """Patches of the size that takes one processor and two the least time together, of equal ones the smallest.
 
         At least as large as these, so that there are no more seams, or one patch for the whole raster. The size follows
         from the raster and the model: neither tiling nor machine can change a class.
         """
 
         def cost(lattice: PatchLattice) -> tuple[int, int]:
-            return lattice.patch_px**2 * max(LEAST_PATCHES, lattice.count(grid)), lattice.patch_px
+            alone_px = lattice.predicted_px(grid)
+            # One of two processors has half of all pixels to predict, and one patch at least.
+            halved_px = max(alone_px, 2 * lattice.patch_px**2)
+            return alone_px + halved_px, lattice.patch_px
 
         smallest = 2 * self.halo_px + LATTICE_PX
         sizes = (replace(self, patch_px=side) for side in range(smallest, MAX_PATCH_PX + 1, LATTICE_PX))

@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from geoseg.layers.read import split_name
 from geoseg.legend import LAND_COVER
-from geoseg.view.source import ViewLayer, split_name
+from geoseg.view.source import ViewLayer
 
 PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#8c8c8c")
 """For classes of which no colour is known, in the order of their names.

@@ -13,12 +13,12 @@ import pyogrio
 from pyproj import Transformer
 
 from geoseg.errors import InputError
-from geoseg.layers.read import SUFFIXES, is_layer_path
+from geoseg.files import gdal_name
+from geoseg.layers.read import ROADS, SUFFIXES, is_layer_path, list_files
 from geoseg.view.parquet import ParquetLayer
 from geoseg.view.projection import LONLAT, Box, PageProjection, unite_boxes
-from geoseg.view.source import OgrLayer, ViewLayer, gdal_name, split_name, translate_faults
+from geoseg.view.source import OgrLayer, ViewLayer, translate_faults
 
-ROADS = "roads"
 PMTILES = ".pmtiles"  # hold features cut into pieces
 
 
@@ -56,7 +56,7 @@ def open_view(path: Path | str) -> ViewedFile:
             expected=f"one of {known}",
             remedy="view the layer that it was made from, or convert it",
         )
-    return place_layers(path, [layer for file in _list_files(path) for layer in _open_layers(file)])
+    return place_layers(path, [layer for file in list_files(path) for layer in _open_layers(file)])
 
 
 def place_layers(path: Path, layers: Sequence[ViewLayer]) -> ViewedFile:
@@ -89,19 +89,13 @@ def index_layers(view: ViewedFile) -> Iterator[ViewedFile]:
         yield ViewedFile(view.path, tuple(layers), view.projection, view.extent)
 
 
-def _list_files(path: Path) -> list[Path]:
-    stem, suffix = split_name(path)
-    roads = path.with_name(f"{stem}_{ROADS}{suffix}")
-    return [path, roads] if suffix.lower() != ".gpkg" and roads.is_file() else [path]
-
-
 def _open_layers(path: Path) -> list[ViewLayer]:
     if path.suffix.lower() == ".parquet":
         return [ParquetLayer(path, path.stem)]
     with translate_faults(path):
-        names = [str(name) for name, kind in pyogrio.list_layers(gdal_name(path)) if kind is not None]
+        names = [str(name) for name, kind in pyogrio.list_layers(gdal_name(path)) if kind and "Point" not in kind]
     if not names:
-        raise InputError(f"{path} has no layer with geometries", expected="a vector layer")
+        raise InputError(f"{path} has no layer of areas or lines", expected="a vector layer")
     # Lines lie above areas.
     return [OgrLayer(path, name) for name in sorted(names, key=lambda name: name == ROADS)]
 

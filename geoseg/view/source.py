@@ -16,7 +16,7 @@ import pyogrio
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.layers.read import SUFFIXES
+from geoseg.files import gdal_name
 from geoseg.view.projection import Box, unite_boxes
 
 
@@ -168,17 +168,6 @@ class OgrLayer:
                 layer_options={"SPATIAL_INDEX": "YES", "TEMPORARY_DIR": str(path.parent)},
             )
         return replace(self, copy=path)
-
-
-def gdal_name(path: Path) -> str:
-    """The name under which GDAL opens a file."""
-    return f"/vsigzip/{path.absolute()}" if path.suffix == ".gz" else str(path)
-
-
-def split_name(path: Path) -> tuple[str, str]:
-    """Stem and suffix of a layer's file name; `.geojson.gz` is one suffix."""
-    suffix = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default=path.suffix)
-    return path.name[: len(path.name) - len(suffix)], path.name[len(path.name) - len(suffix) :]
 
 
 @contextmanager

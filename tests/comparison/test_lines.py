@@ -68,6 +68,18 @@ def test_the_stretches_are_written_beside_the_polygons(tmp_path: Path) -> None:
         assert length_m == pytest.approx(GEOD.geometry_length(line), abs=0.002)
 
 
+def test_roads_beside_a_layer_are_those_inside_a_geopackage(tmp_path: Path) -> None:
+    houses, moved, _ = make_town()
+    for name, polygons, roads in (("a", houses, [ALONG]), ("b", moved, [[(0, 0), (600, 0)]])):
+        polygons.to_file(tmp_path / f"{name}.gpkg", layer="polygons")
+        make_roads(roads).to_file(tmp_path / f"{name}.gpkg", layer="roads")
+        save(polygons, tmp_path / f"{name}.fgb")
+        save(make_roads(roads), tmp_path / f"{name}_roads.fgb")
+    inside, beside = (compare(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}") for suffix in (".gpkg", ".fgb"))
+    assert inside.lines == beside.lines
+    assert inside.polygons["building"].objects == beside.polygons["building"].objects
+
+
 def test_no_roads_on_one_side(tmp_path: Path) -> None:
     roads = make_roads([ALONG])
     found = compare(save(roads, tmp_path / "a.gpkg"), save(roads.iloc[:0], tmp_path / "b.gpkg")).lines["road"]

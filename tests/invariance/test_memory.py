@@ -30,8 +30,10 @@ def repeat_motif(motif: Path, size_px: int) -> Path:
     """A VRT of `size_px` squared that repeats a raster."""
     with rasterio.open(motif) as source:
         wkt, transform, count = source.crs.to_wkt(), source.transform.to_gdal(), source.count
+        tags = [source.tags(band) for band in source.indexes]
     bands = []
     for band in range(1, count + 1):
+        legend = "".join(f'<MDI key="{key}">{value}</MDI>' for key, value in tags[band - 1].items())
         sources = "".join(
             f'<SimpleSource><SourceFilename relativeToVRT="1">{motif.name}</SourceFilename>'
             f"<SourceBand>{band}</SourceBand>"
@@ -40,7 +42,9 @@ def repeat_motif(motif: Path, size_px: int) -> Path:
             for y in range(0, size_px, MOTIF_PX)
             for x in range(0, size_px, MOTIF_PX)
         )
-        bands.append(f'<VRTRasterBand dataType="Byte" band="{band}">{sources}</VRTRasterBand>')
+        bands.append(
+            f'<VRTRasterBand dataType="Byte" band="{band}"><Metadata>{legend}</Metadata>{sources}</VRTRasterBand>'
+        )
     vrt = motif.with_name(f"{motif.stem}_{size_px}.vrt")
     vrt.write_text(
         f'<VRTDataset rasterXSize="{size_px}" rasterYSize="{size_px}"><SRS>{wkt}</SRS>'

@@ -74,8 +74,10 @@ def test_style_beside_the_file(tmp_path, suffix):
     (tmp_path / "map.qml").write_text("mine")
     (tmp_path / f"map{suffix}").unlink()
     (tmp_path / f"map_roads{suffix}").unlink()
-    write(tmp_path / f"map{suffix}", to_layer(make_batch(3)))
-    assert (tmp_path / "map.qml").read_text() == "mine"
+    for _ in range(2):
+        write(tmp_path / f"map{suffix}", to_layer(make_batch(3)), overwrite=True)
+        assert (tmp_path / "map.qml").read_text() == "mine"
+    (tmp_path / "map.qml").write_text(make_qml(ClassLegend.unnamed(), "Polygon"))
     write(tmp_path / f"map{suffix}", to_layer(make_batch(3)), overwrite=True)
     assert (tmp_path / "map.qml").read_text("utf-8") == make_qml(LEGEND, "Polygon")
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from geoseg.errors import OptionError
+from geoseg.errors import BudgetError, OptionError
 from geoseg.models.engine import Engine, PatchGeometry, open_engine
-from geoseg.models.onnx_engine import OnnxEngine
+from geoseg.models.onnx_engine import OnnxEngine, open_session
 from geoseg.models.package import ModelPackage
 from geoseg.models.resample import classify_core
 from geoseg.models.torch_engine import TorchEngine
@@ -163,6 +163,45 @@ def test_torch_halves_the_batch_when_memory_runs_out(
     assert engine.batch_size == 2
     assert "out of memory" in caplog.text
     np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_threads_that_run_out_of_memory_together_go_on_together(
+    package: ModelPackage, patches: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = TorchEngine(package, SAME, batch_size=8)
+    expected, classify = TorchEngine(package, SAME).predict(patches), engine._classify
+
+    def fail_above_two(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("too much")
+        return classify(images)
+
+    monkeypatch.setattr(engine, "_classify", fail_above_two)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: engine.predict(patches)[0], range(8)))
+    assert engine.batch_size == 2
+    assert "out of memory" in caplog.text
+    for classes in found:
+        np.testing.assert_array_equal(classes, expected[0])
+
+
+def test_a_device_that_cannot_hold_a_single_patch(
+    package: ModelPackage, patches: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TorchEngine(package, SAME, batch_size=2)
+
+    def fail(_images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(engine, "_classify", fail)
+    with pytest.raises(BudgetError, match="does not fit"):
+        engine.predict(patches)
+
+
+def test_a_size_known_beforehand_changes_no_bit(package: ModelPackage, patches: NDArray[np.uint8]) -> None:
+    session = open_session(package)
+    (free,) = session.run(["probabilities"], {"images": patches[:1]})
+    np.testing.assert_array_equal(OnnxEngine(package, SAME).predict_probabilities(patches[:1]), free)
 
 
 def test_open_engine_takes_the_processor_when_told(package: ModelPackage) -> None:

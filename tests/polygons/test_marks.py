@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.polygons.marks import strip_marks
+from geoseg.polygons.marks import MAX_SIDE, mark_column, strip_marks
 from geoseg.polygons.rings import PolygonBatch
 
 from .test_exact import NAMED, TILES
@@ -32,6 +32,12 @@ def find_junctions(classes: Raster, skip: Collection[int]) -> set[tuple[int, int
     meeting[[0, 0, -1, -1], [0, -1, 0, -1]] = True
     used = np.max([nw, ne, sw, se], axis=0) >= 0
     return {(int(row), int(col)) for row, col in np.argwhere(meeting & used)}
+
+
+def test_the_last_column_of_the_widest_raster_has_room() -> None:
+    marked = np.array([[0, mark_column(MAX_SIDE, 255, True)]])
+    assert marked.max() <= np.iinfo(np.int32).max
+    assert strip_marks(marked.astype(np.int32)).tolist() == [[0, MAX_SIDE]]
 
 
 def drop_straight(batch: PolygonBatch) -> PolygonBatch:

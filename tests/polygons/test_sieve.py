@@ -12,6 +12,7 @@ from skimage.measure import label
 
 from geoseg.grid import GEOD, GeoGrid, Window
 from geoseg.polygons.sieve import (
+    LARGEST_AREA,
     UNIT_M2,
     SmallComponents,
     list_small_components,
@@ -141,6 +142,22 @@ def test_lists_survive_their_files(tmp_path) -> None:
 def test_without_a_minimum_nothing_changes(tile: tuple[int, int]) -> None:
     classes = np.random.default_rng(1).integers(0, 4, (40, 50)).astype(np.uint8)
     assert (sieve(classes, tile, {}) == classes).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(classes=rasters(24), tile=tile_sizes(26), share=st.integers(2, 30))
+def test_areas_stop_where_numbers_would_overflow(classes: Raster, tile: tuple[int, int], share: int) -> None:
+    row_areas = np.full(len(classes), LARGEST_AREA // share)
+    minimum = dict.fromkeys(range(5), 1e300)
+    assert (tabulate_minimum(minimum)[:5] == LARGEST_AREA).all()
+    expected = sieve_plainly(classes, dict.fromkeys(range(5), share))
+    assert (sieve(classes, classes.shape, minimum, row_areas) == expected).all()
+    assert (sieve(classes, tile, minimum, row_areas) == expected).all()
+
+
+def test_large_pixels_have_their_area() -> None:
+    grid = GeoGrid(CRS.from_epsg(6933).to_wkt(), Affine(1000, 0, 0, 0, -1000, 5e6), 40, 30)
+    assert measure_rows(grid, grid.window) * UNIT_M2 == pytest.approx(1e6, rel=1e-4)
 
 
 def test_rows_are_measured_on_the_ground() -> None:

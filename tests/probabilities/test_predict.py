@@ -137,12 +137,28 @@ def test_patches_outside_the_mask_are_not_read() -> None:
     assert source.reads == 2
 
 
+def test_what_an_engine_leaves_out_follows_from_the_raster_alone() -> None:
+    """Neither block nor mask decide which part of a patch is predicted."""
+    source, lattice = make_image(4, 200, 200), PatchLattice(128, 32, (32, 32))
+    source.valid[:, 80:] = False
+    engine, told = open_fake(lattice), []
+    predict = engine.predict
+    engine.predict = lambda images, asked: told.append(asked) or predict(images, asked)  # type: ignore[method-assign]
+    whole = Window(0, 0, 64, 128)
+    predict_block(source, engine, lattice, whole, nodata=NODATA)
+    expected = np.concatenate(told)
+    told.clear()
+    for block in (Window(0, 0, 20, 100), Window(30, 10, 5, 118)):
+        predict_block(source, engine, lattice, block, nodata=NODATA, mask=lambda w: np.eye(*w.shape, dtype=bool))
+    np.testing.assert_array_equal(np.concatenate(told), np.concatenate([expected, expected]))
+
+
 def test_patches_without_a_known_pixel_are_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     source, lattice = make_image(4, 128, 128), PatchLattice(128, 32, (32, 32))
     source.valid[:, 64:] = False
     engine, predicted = open_fake(lattice), []
     predict = engine.predict
-    monkeypatch.setattr(engine, "predict", lambda images: predicted.extend(images) or predict(images))
+    monkeypatch.setattr(engine, "predict", lambda images, asked: predicted.extend(images) or predict(images, asked))
     classes, _ = predict_block(source, engine, lattice, Window(0, 0, 128, 128), nodata=NODATA)
     assert len(predicted) == 2
     assert (classes[:, 64:] == NODATA).all()

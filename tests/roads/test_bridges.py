@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,22 @@ def test_what_is_too_far_turned_or_beside_is_not() -> None:
 def test_an_end_is_joined_once_to_the_nearest() -> None:
     streets = [([(20, 100), (140, 100)], 6.0), ([(148, 97), (280, 90)], 6.0), ([(151, 104), (280, 120)], 6.0)]
     assert bridges(streets) == 1
+
+
+def test_gaps_are_judged_block_by_block() -> None:
+    grid = make_grid(2400, 2400)
+    streets = [([(x, y), (x + 50, y)], 6.0) for x in range(10, 1100, 60) for y in range(20, 1180, 60)]
+    asked: list[Window] = []
+
+    def read(window: Window) -> tuple[np.ndarray, None]:
+        asked.append(window)
+        return np.zeros(window.shape, np.uint8), None
+
+    network = trace(burn(streets, grid), grid, bridges=BridgeRule(read=read))
+    assert network.bridged.sum() > 200
+    blocks = [(w.row // 512, w.col // 512) for w in asked]
+    assert len(set(blocks)) == 25
+    assert sum(one != two for one, two in itertools.pairwise(blocks)) < 3 * 25
 
 
 @pytest.mark.parametrize(

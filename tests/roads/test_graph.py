@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from geoseg.errors import InputError
+from geoseg.files import gdal_name
 from geoseg.grid import GeoGrid
 from geoseg.roads.bridge import BridgeRule
 from geoseg.roads.graph import open_network
@@ -34,11 +35,15 @@ def network() -> RoadNetwork:
     return trace(burn(STREETS, grid), grid, bridges=BridgeRule())
 
 
-@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "fgb", "parquet"])
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "geojson.gz", "fgb", "parquet"])
 def test_routes_are_found_in_every_format(network: RoadNetwork, tmp_path: Path, suffix: str) -> None:
     grid = make_grid(1000, 1000)
     path, frame = tmp_path / f"roads.{suffix}", as_frame(network, grid)
-    frame.to_parquet(path) if suffix == "parquet" else frame.to_file(path, layer="roads")
+    if suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        driver = {"driver": "GeoJSON"} if "geojson" in suffix else {}
+        frame.to_file(gdal_name(path), layer="roads", **driver)
     graph = open_network(path)
     assert isinstance(graph, nx.MultiGraph)
     assert graph.number_of_edges() == len(network)

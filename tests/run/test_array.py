@@ -79,21 +79,24 @@ def assert_equal(array: Any, expected: Pair, **options: Any) -> None:
 def test_equal_to_the_file_for_any_chunks(make_raster: MakeRaster, dtype: str) -> None:
     values = paint(800, 700, dtype)
     values[:, 300:420, 100:700] = 0
+    cut: dict[str, Any] = {"patch_px": 1024}
     if dtype == "float32":
         values[1, 720:750, 5:40] = np.nan
     path = make_raster(values, nodata=0)
-    expected = segment_file(path)
+    expected = segment_file(path, **cut)
     assert (expected[0] == 255).any()
     assert len(np.unique(expected[0])) == 5
     for chunks in ((1, 256, 256), (2, 97, 700)):
-        assert_equal(open_chunked(path, *chunks), expected)
-    assert_equal(rioxarray.open_rasterio(path), expected)
-    assert_equal(rioxarray.open_rasterio(path).load(), expected, tile_px=1)
-    assert_equal(da.from_array(values, chunks=500), expected, crs=UTM, transform=CORNER, nodata=0)
+        assert_equal(open_chunked(path, *chunks), expected, **cut)
+    assert_equal(rioxarray.open_rasterio(path), expected, **cut)
+    assert_equal(rioxarray.open_rasterio(path).load(), expected, tile_px=1, **cut)
+    assert_equal(da.from_array(values, chunks=500), expected, crs=UTM, transform=CORNER, nodata=0, **cut)
 
 
 @pytest.mark.usefixtures("fake_engine")
-@pytest.mark.parametrize(("shape", "size_m"), [((40, 50), 0.5), ((150, 90), 3.1), ((900, 1400), 0.11)])
+@pytest.mark.parametrize(
+    ("shape", "size_m"), [((40, 50), 0.5), ((150, 90), 3.1), ((900, 1400), 0.11), ((2500, 1700), 0.4)]
+)
 def test_equal_at_any_size_and_resolution(make_raster: MakeRaster, shape: tuple[int, int], size_m: float) -> None:
     transform = Affine(size_m, 0, 530_000, 0, -size_m, 9_330_000)
     path = make_raster(paint(*shape, "uint8"), transform=transform)
@@ -138,9 +141,9 @@ def test_nothing_is_computed_before_compute() -> None:
 def test_both_outputs_share_their_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted = []
     predict = FakeEngine.predict
-    monkeypatch.setattr(FakeEngine, "predict", lambda self, images: predicted.extend(images) or predict(self, images))
+    monkeypatch.setattr(FakeEngine, "predict", lambda *given: predicted.extend(given[1]) or predict(*given))
     values = da.from_array(paint(700, 300, "uint8"), chunks=200)
-    options: dict[str, Any] = {"crs": UTM, "transform": CORNER, "tile_px": 1}
+    options: dict[str, Any] = {"crs": UTM, "transform": CORNER, "tile_px": 1, "patch_px": 1024}
     dask.compute(segment_array(values, **options), segment_array(values, output="confidence", **options))
     assert len(predicted) == 2
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import networkx
 import numpy as np
@@ -16,6 +18,7 @@ from scipy import ndimage
 import geoseg
 from geoseg.legend import LAND_COVER, ClassLegend
 from geoseg.run.finish import MIN_UNIT_M2, Finish
+from tests.conftest import MakeRaster
 
 PIXEL_M2 = 0.25
 ALL = {"min_unit_m2": "auto", "simplify_m": "auto", "regularize": True, "smooth": True, "roads": True}
@@ -95,7 +98,9 @@ def test_units_by_class_leave_the_others(raster: Path, tmp_path: Path) -> None:
 
 
 def test_roads_have_their_own_file_where_a_format_holds_one_layer(raster: Path, tmp_path: Path) -> None:
-    geoseg.polygonize(raster, tmp_path / "map.geojson", roads=True)
+    done = geoseg.polygonize(raster, tmp_path / "map.geojson", roads=True)
+    assert done.roads == tmp_path / "map_roads.geojson"
+    assert geoseg.polygonize(raster, tmp_path / "map.geojson", roads=True, overwrite=True).roads == done.roads
     assert len(geoseg.open_layer(tmp_path / "map_roads.geojson")) > 0
     (tmp_path / "map.geojson").unlink()
     with pytest.raises(geoseg.OutputError, match=r"map_roads\.geojson"):
@@ -113,6 +118,40 @@ def test_another_finish_keeps_the_work_that_it_does_not_touch(raster: Path, tmp_
     fresh = geoseg.polygonize(raster, tmp_path / "fresh.gpkg", tile_px=150, **(ALL | {"min_unit_m2": 50.0}))
     assert other.polygons == fresh.polygons
     assert other.area_m2 == fresh.area_m2
+
+
+def test_nothing_of_an_earlier_minimum_unit_is_left(raster: Path, tmp_path: Path) -> None:
+    keep = {"work_dir": tmp_path / "work", "tile_px": 150}
+    geoseg.polygonize(raster, tmp_path / "merged.gpkg", **keep, min_unit_m2=50.0)
+    geoseg.polygonize(raster, tmp_path / "map.fgb", **keep)
+    geoseg.polygonize(raster, tmp_path / "fresh" / "map.fgb", tile_px=150)
+    assert (tmp_path / "map.fgb").read_bytes() == (tmp_path / "fresh" / "map.fgb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"roads": True}, "--roads, and no class"),
+        ({"regularize": True, "simplify_m": "auto"}, "--regularize, and no class"),
+        ({"smooth": True, "simplify_m": "auto"}, "--smooth, and no class"),
+        ({"regularize": True}, "--regularize without --simplify"),
+        ({"min_unit_m2": "auto"}, "without class names"),
+        ({"min_unit_m2": {"building": 3.0}}, "without class names"),
+    ],
+)
+def test_what_a_raster_without_names_cannot_have(
+    make_raster: MakeRaster, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    plain = make_raster(np.ones((1, 30, 40), np.uint8), "plain.tif")
+    with pytest.raises(geoseg.OptionError, match=message):
+        geoseg.polygonize(plain, tmp_path / "out" / "map.geojson", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_minimum_unit_for_all_is_said_in_one_number(make_raster: MakeRaster, tmp_path: Path) -> None:
+    plain = make_raster(np.ones((1, 30, 40), np.uint8), "plain.tif")
+    geoseg.polygonize(plain, tmp_path / "map.fgb", min_unit_m2=4.0)
+    assert json.loads(pyogrio.read_info(tmp_path / "map.fgb")["layer_metadata"]["geoseg"])["min_unit_m2"] == 4.0
 
 
 class TestFinish:

@@ -72,8 +72,10 @@ class Run:
         with rasterio.open(self.result.classes_raster) as raster:
             self.classes, self.transform, self.crs = raster.read(1), raster.transform, raster.crs
             self.nodata = raster.nodata
+            assert raster.tags()["GEOSEG_SOURCE"] == image.name
         with rasterio.open(self.result.confidence_raster) as raster:
             self.confidence = raster.read(1)
+            self.tags = raster.tags()
         self.layer = geoseg.open_layer(self.result.output)
 
     def burn(self, values: NDArray[Any], *, fill: int, dtype: str) -> NDArray[Any]:
@@ -100,6 +102,7 @@ class Run:
             assert self.crs == source.crs
             assert self.layer.crs == source.crs
         assert self.nodata == NODATA
+        assert {"GEOSEG_VERSION", "GEOSEG_MODEL", "GEOSEG_MODEL_CHECKSUM"} <= set(self.tags)
         assert set(np.unique(self.classes)) <= {*LAND_COVER.names, NODATA}
         assert (self.confidence[self.classes == NODATA] == 0).all()
         assert (self.confidence[self.classes != NODATA] > 0).all()
@@ -172,6 +175,9 @@ class TestResult:
 
             def advance(self, steps: int = 1) -> None:
                 self.steps[list(self.stages)[-1]] += steps
+
+            def note(self, text: str) -> None:
+                pass
 
         listener = Listener()
         run = Run(image, tmp_path, progress=listener)

@@ -11,7 +11,13 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
-from geoseg.tiles.patches import PatchLattice, fit_patches
+from geoseg.tiles.patches import (
+    LATTICE_PX,
+    MAX_CORE_SOURCE_PX,
+    MAX_PATCH_PX,
+    PatchLattice,
+    fit_patches,
+)
 from geoseg.tiles.plan import TilePlan
 
 UTM = CRS.from_epsg(32633).to_wkt()
@@ -79,3 +85,40 @@ def test_a_tile_is_whole_patch_cores(unit: int, wanted: int) -> None:
 def test_a_raster_out_of_the_models_reach_is_refused(pixel_m: float) -> None:
     with pytest.raises(InputError, match="ground resolution"):
         fit_patches(make_grid(100, 100, pixel_m), 0.4, patch_px=512, halo_px=64)
+
+
+halos = st.sampled_from([32, 96, 128, 192])
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), halos, st.sampled_from([0.05, 0.3, 0.4, 2.0]))
+def test_fitted_patches_predict_no_more_pixels(rows: int, cols: int, halo_px: int, pixel_m: float) -> None:
+    grid = make_grid(rows, cols, pixel_m)
+    own = fit_patches(grid, 0.4, patch_px=1024, halo_px=halo_px)
+    fitted = own.fit(grid)
+
+    def cost(lattice: PatchLattice) -> int:
+        return lattice.predicted_px(grid) + max(lattice.predicted_px(grid), 2 * lattice.patch_px**2)
+
+    assert cost(fitted) <= cost(own)
+    assert fitted.count(grid) <= own.count(grid)
+    assert (fitted.halo_px, fitted.unit_px) == (own.halo_px, own.unit_px)
+    assert fitted.patch_px % LATTICE_PX == 0
+    assert fitted.patch_px <= MAX_PATCH_PX
+    # Where there are seams there are no more of them than where the halo was measured.
+    assert fitted.patch_px >= own.patch_px or fitted.count(grid) == 1
+    assert fitted == own or fitted.core_px[0] * fitted.core_px[1] <= MAX_CORE_SOURCE_PX
+
+
+@given(st.integers(20_000, 200_000), st.integers(20_000, 200_000))
+def test_the_halo_of_a_large_raster(rows: int, cols: int) -> None:
+    grid = make_grid(rows, cols, 0.4)
+    for halo_px, limit in ((128, 1.35), (192, 1.57)):
+        fitted = fit_patches(grid, 0.4, patch_px=1024, halo_px=halo_px).fit(grid)
+        assert fitted.overhead <= limit
+        assert fitted.predicted_px(grid) <= limit * rows * cols
+
+
+def test_fine_imagery_keeps_the_cores_small() -> None:
+    grid = make_grid(100_000, 100_000, 0.02)
+    own = fit_patches(grid, 0.4, patch_px=1024, halo_px=128)
+    assert own.fit(grid) == own

@@ -99,6 +99,9 @@ class Counter:
     def advance(self, steps: int = 1) -> None:
         self.steps += steps
 
+    def note(self, text: str) -> None:
+        pass
+
 
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,13 @@ def test_an_empty_layer_is_a_page_too(
     assert data["extent"] == data["image"]["box"]
 
 
+def test_points_are_no_map(tmp_path: Path) -> None:
+    frame = make_frame()
+    layer = write_frame(frame.set_geometry(frame.centroid), tmp_path / "points.gpkg")
+    with pytest.raises(InputError, match="no layer of areas or lines"):
+        write_map_page(layer, tmp_path / "map.html")
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".parquet"])
 @pytest.mark.parametrize("kind", ["cut", "beyond", "utm"])
 def test_a_layer_across_the_antimeridian_is_in_one_place(tmp_path: Path, suffix: str, kind: str) -> None:

@@ -1,0 +1,37 @@
+"""An engine that costs next to nothing, for measuring everything else; as a dask preload, workers use it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.models.engine import PatchGeometry
+from geoseg.run import graph
+
+
+class LightEngine:
+    """The class of a source pixel is the brightness of the nearest model pixel, in four steps."""
+
+    batch_size = 1
+    workspace_bytes = 0
+    bands = 3
+    identity = "light"
+
+    def __init__(self, geometry: PatchGeometry) -> None:
+        self.geometry = geometry
+        sides = geometry.core_rows_px, geometry.core_cols_px
+        self._rows, self._cols = (geometry.halo_px + np.arange(n) * geometry.core_px // n for n in sides)
+
+    def predict(
+        self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        brightness = images[:, 1][:, self._rows][:, :, self._cols]
+        return brightness >> 6, 255 - brightness // 4
+
+
+def install() -> None:
+    graph.open_engine = lambda package, geometry, device: LightEngine(geometry)
+
+
+def dask_setup(worker: object) -> None:
+    install()
