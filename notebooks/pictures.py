@@ -200,10 +200,11 @@ def draw_changes(scene: DemoScene, layer: Path, work: Path) -> None:
         polygons = pyogrio.read_dataframe(path, layer="polygons", bbox=panels.box)
         polygons[polygons["class"] == "building"].boundary.plot(ax=axes, linewidth=1.3, **style)
     axes = panels.open(1, "--only-class building --tolerance 1.5")
+    shown = []
     for name, group in pyogrio.read_dataframe(changes, layer="changes", bbox=panels.box).groupby("change"):
         if name in CHANGES:
             group.plot(ax=axes, facecolor=to_rgba(CHANGES[name], 0.75), edgecolor="white", linewidth=0.8)
-    shown = [Patch(color=color, label=name) for name, color in CHANGES.items()]
+            shown.append(Patch(color=CHANGES[name], label=name))
     axes.legend(handles=shown, loc="upper right", fontsize=10, framealpha=0.9)
     panels.save(IMAGES / "compare.png")
 

@@ -163,10 +163,13 @@ class TestHelp:
     def test_names_every_option(self, run: Run) -> None:
         """Those of the contract."""
         shared = (
-            "-o --scheduler --workers --memory --tile-px --work-dir --fresh --overwrite --min-unit --min-area --simplify "
-            "--regularize --smooth --roads"
+            "-o --scheduler --workers --memory --tile-px --work-dir --fresh --overwrite --min-unit --min-area "
+            "--simplify --regularize --smooth --roads"
         )
-        own = {"segment": "--model --classes-raster --confidence-raster --aoi --device --exact", "polygonize": "--connectivity"}
+        own = {
+            "segment": "--model --classes-raster --confidence-raster --aoi --device --exact --patch-px",
+            "polygonize": "--connectivity",
+        }
         for command, options in own.items():
             text = run(command, "--help").out
             assert not [o for o in f"{shared} --quiet {options}".split() if o not in text]

@@ -39,7 +39,7 @@ class Tolerance(click.ParamType[float | str]):
 
     name = "M|auto"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         """Read what the user wrote."""
         return value if value == "auto" else click.FloatRange(min=0).convert(value, param, ctx)
 
@@ -50,7 +50,7 @@ class MinUnits(click.ParamType[float | str | dict[str, float]]):
     name = "M2|NAME=M2,...|auto"
 
     def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | str | dict[str, float]:
         """Read what the user wrote."""
         area = click.FloatRange(min=0)

@@ -124,13 +124,10 @@ def _cut_rings(coords: Int32, ring_offsets: Int64, ring_class: Uint8, smooth: Ui
 
 
 @kernel
-def link_arcs(arcs: Arcs, kept: Uint8) -> tuple[Int32, Int64]:
-    """The rings through the kept vertices ((vertices,) uint8 beside the arcs' coordinates), and their offsets.
-
-    Each ring begins with its topmost, leftmost vertex.
-    """
+def link_arcs(arcs: Arcs) -> tuple[Int32, Int64]:
+    """The rings through all vertices of the arcs, and their offsets; each begins with its topmost, leftmost vertex."""
     coords, offsets = arcs.coords, arcs.offsets
-    linked = np.empty((np.sum(kept != 0), 2), np.int32)
+    linked = np.empty((len(coords), 2), np.int32)
     ring_offsets = np.zeros(len(arcs.ring_offsets), np.int64)
     n = 0
     for ring in range(len(ring_offsets) - 1):
@@ -139,8 +136,6 @@ def link_arcs(arcs: Arcs, kept: Uint8) -> tuple[Int32, Int64]:
             first, last = offsets[arc], offsets[arc + 1] - 1
             for k in range(last - first):
                 vertex = last - k if arcs.is_backward[arc] else first + k
-                if not kept[vertex]:
-                    continue
                 linked[n, 0], linked[n, 1] = coords[vertex, 0], coords[vertex, 1]
                 if linked[n, 0] < linked[top, 0] or (linked[n, 0] == linked[top, 0] and linked[n, 1] < linked[top, 1]):
                     top = n
@@ -152,3 +147,20 @@ def link_arcs(arcs: Arcs, kept: Uint8) -> tuple[Int32, Int64]:
             linked[n - len(lead) : n] = lead
         ring_offsets[ring + 1] = n
     return linked[:n], ring_offsets
+
+
+@kernel
+def sign_rings(coords: Int32, ring_offsets: Int64) -> Int64:
+    """(rings,) int64 -1, 0 or 1: the sign of twice the area of each ring."""
+    signs = np.zeros(len(ring_offsets) - 1, np.int64)
+    for ring in range(len(signs)):
+        start, stop = ring_offsets[ring], ring_offsets[ring + 1]
+        area = np.int64(0)
+        before = stop - 1
+        for k in range(start, stop):
+            row, col = np.int64(coords[k, 0] - coords[start, 0]), np.int64(coords[k, 1] - coords[start, 1])
+            row0, col0 = np.int64(coords[before, 0] - coords[start, 0]), np.int64(coords[before, 1] - coords[start, 1])
+            area += row0 * col - col0 * row
+            before = k
+        signs[ring] = np.sign(area)
+    return signs

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoseg.polygons.conflicts import BUCKET_BITS, Window4
 from geoseg.polygons.kernel import kernel
-from geoseg.polygons.pieces import Pieces, bound_pieces, take_pieces
+from geoseg.polygons.pieces import HEAD_SIZE, Pieces, bound_pieces, take_pieces
 from geoseg.polygons.rings import Int32, Int64
 
 FLUSH_BYTES = 2**24
@@ -46,9 +46,8 @@ class PieceCells:
         numbers, starts = np.unique(cells[order], return_index=True)
         for number, part in zip(numbers.tolist(), np.split(owner[order], starts[1:]), strict=False):
             mine = take_pieces(pieces, part)
-            heads = np.stack([mine.last - mine.first + 1, mine.keys, mine.positions], axis=1)
             with (self._folder / f"{number}.heads").open("ab") as file:
-                file.write(heads.tobytes())
+                file.write(mine.heads.tobytes())
             with (self._folder / f"{number}.coords").open("ab") as file:
                 file.write(mine.coords.tobytes())
             self._written.add(number)
@@ -60,16 +59,14 @@ class PieceCells:
 
     def read(self, number: int) -> Pieces:
         """The pieces of a cell."""
-        heads = np.fromfile(self._folder / f"{number}.heads", np.int64).reshape(-1, 3)
+        heads = np.fromfile(self._folder / f"{number}.heads", np.int64).reshape(-1, HEAD_SIZE)
         coords = np.fromfile(self._folder / f"{number}.coords", np.int32).reshape(-1, 2)
-        ends = np.cumsum(heads[:, 0])
-        return Pieces(coords, ends - heads[:, 0], ends - 1, heads[:, 1].copy(), heads[:, 2].copy())
+        return Pieces.from_heads(coords, heads)
 
 
 def join_pieces(parts: list[Pieces]) -> Pieces:
     """All pieces of all parts."""
-    none = np.zeros(0, np.int64)
-    parts = [Pieces(np.zeros((0, 2), np.int32), none, none, none, none), *parts]
+    parts = [Pieces.from_heads(np.zeros((0, 2), np.int32), np.zeros((0, HEAD_SIZE), np.int64)), *parts]
     shifts = np.cumsum([0, *(len(part.coords) for part in parts)])
     moved = [
         part._replace(first=part.first + shift, last=part.last + shift)

@@ -1,6 +1,10 @@
 """Which chords must not replace their polylines, since boundaries would cross, touch or hop over one another.
 
-All predicates are exact: coordinates are integers below 2^30, so that every product fits into 64 bits.
+Two drawings of a coverage are the same when in both no two boundaries meet but in their ends, boundaries leave each
+junction in the same order, and no vertex has changed sides of a boundary. The first is looked at among chords, the
+second at junctions that move or whose arcs lead to such. For the third, a vertex stays while a polyline becomes its
+chord, and then crosses that chord on its own way: the polyline closed by the chord must not wind around where the
+vertex was, or the way must undo that.
 """
 
 from __future__ import annotations
@@ -10,86 +14,15 @@ from typing import TypeAlias
 import numpy as np
 
 from geoseg.polygons.arcs import SUBPIXEL_BITS
+from geoseg.polygons.junctions import check_junctions, revoke_one
 from geoseg.polygons.kernel import kernel
-from geoseg.polygons.pieces import Pieces, bound_pieces
+from geoseg.polygons.pieces import Pieces, bound_pieces, is_rigid
 from geoseg.polygons.rings import Int32, Int64, Uint8
+from geoseg.polygons.segments import Vertex, collide, count_windings, find_turn, is_same, meets_polyline, vertex_at
 
 BUCKET_BITS = 3 + SUBPIXEL_BITS
-Vertex: TypeAlias = tuple[int, int]
 Window4: TypeAlias = tuple[int, int, int, int]  # first row, first col, rows, cols, in buckets
-
-
-@kernel
-def vertex_at(coords: Int32, k: int) -> Vertex:
-    """(row, col) in 64 bits."""
-    row: int = coords[k, 0] + np.int64(0)
-    col: int = coords[k, 1] + np.int64(0)
-    return row, col
-
-
-@kernel
-def find_turn(a: Vertex, b: Vertex, c: Vertex) -> int:
-    """-1, 0 or 1: on which side of the line from `a` to `b` the vertex `c` lies."""
-    turn = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    return 1 if turn > 0 else -1 if turn < 0 else 0
-
-
-@kernel
-def is_same(a: Vertex, b: Vertex) -> bool:
-    """Whether two vertices are one."""
-    return a[0] == b[0] and a[1] == b[1]
-
-
-@kernel
-def is_between(a: Vertex, b: Vertex, c: Vertex) -> bool:
-    """Whether the vertex `c` of the line through `a` and `b` lies within their box."""
-    return min(a[0], b[0]) <= c[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= c[1] <= max(a[1], b[1])
-
-
-@kernel
-def collide(a: Vertex, b: Vertex, c: Vertex, d: Vertex) -> bool:
-    """Whether the segments ab and cd have more in common than one end of each."""
-    if is_same(a, d) or is_same(b, d):
-        c, d = d, c
-    if is_same(b, c):
-        a, b = b, a
-    if is_same(a, c):
-        if is_same(b, d):
-            return True
-        ahead = (b[0] - a[0]) * (d[0] - a[0]) + (b[1] - a[1]) * (d[1] - a[1])
-        return ahead > 0 and find_turn(a, b, d) == 0
-    if max(a[0], b[0]) < min(c[0], d[0]) or max(c[0], d[0]) < min(a[0], b[0]):
-        return False
-    if max(a[1], b[1]) < min(c[1], d[1]) or max(c[1], d[1]) < min(a[1], b[1]):
-        return False
-    abc, abd, cda, cdb = find_turn(a, b, c), find_turn(a, b, d), find_turn(c, d, a), find_turn(c, d, b)
-    if abc * abd < 0 and cda * cdb < 0:
-        return True
-    return (
-        (abc == 0 and is_between(a, b, c))
-        or (abd == 0 and is_between(a, b, d))
-        or (cda == 0 and is_between(c, d, a))
-        or (cdb == 0 and is_between(c, d, b))
-    )
-
-
-@kernel
-def winds_around(coords: Int32, first: int, last: int, vertex: Vertex) -> bool:
-    """Whether a polyline closed by its chord winds around a vertex that is not on it.
-
-    Source: Sunday, Inclusion of a point in a polygon, 2001 (winding number).
-    """
-    turns = 0
-    one = vertex_at(coords, last)
-    for k in range(first, last + 1):
-        two = vertex_at(coords, k)
-        if one[0] <= vertex[0]:
-            if two[0] > vertex[0] and find_turn(one, two, vertex) > 0:
-                turns += 1
-        elif two[0] <= vertex[0] and find_turn(one, two, vertex) < 0:
-            turns -= 1
-        one = two
-    return turns != 0
+SPLIT = 1
 
 
 # Buckets are squares of 8 pixels. A segment's are found row of buckets by row: where the part of it that lies within
@@ -112,8 +45,9 @@ def span_buckets(
     return max(begin, cols[0]), min(end, cols[1])
 
 
+# A rigid piece counts wherever its box is, as its ends have moved within it.
 @kernel
-def index_chords(pieces: Pieces, window: Window4) -> tuple[Int64, Int32]:
+def index_chords(pieces: Pieces, boxes: Int32, window: Window4) -> tuple[Int64, Int32]:
     """The chords in each bucket of a window (first row, first col, rows, cols; in buckets): offsets and numbers."""
     row0, col0, rows, cols = window
     offsets = np.zeros(rows * cols + 1, np.int64)
@@ -121,11 +55,16 @@ def index_chords(pieces: Pieces, window: Window4) -> tuple[Int64, Int32]:
     for is_filling in (False, True):
         for k in range(len(pieces.keys)):
             a, b = vertex_at(pieces.coords, pieces.first[k]), vertex_at(pieces.coords, pieces.last[k])
-            top = max(min(a[0], b[0]) >> BUCKET_BITS, row0)
-            bottom = min(max(a[0], b[0]) >> BUCKET_BITS, row0 + rows - 1)
-            for row in range(top, bottom + 1):
+            low, high = min(a[0], b[0]), max(a[0], b[0])
+            rigid = is_rigid(pieces.needs[k])
+            if rigid:
+                low, high = boxes[k, 0] + np.int64(0), boxes[k, 2] + np.int64(0)
+            for row in range(max(low >> BUCKET_BITS, row0), min(high >> BUCKET_BITS, row0 + rows - 1) + 1):
                 band = (row << BUCKET_BITS, (row + 1) << BUCKET_BITS)
                 begin, end = span_buckets(a, b, (0, 0), band, (col0, col0 + cols - 1))
+                if rigid:
+                    begin = max(boxes[k, 1] >> BUCKET_BITS, col0)
+                    end = min(boxes[k, 3] >> BUCKET_BITS, col0 + cols - 1)
                 for bucket in range((row - row0) * cols + begin - col0, (row - row0) * cols + end - col0 + 1):
                     if is_filling:
                         offsets[bucket] -= 1
@@ -138,20 +77,21 @@ def index_chords(pieces: Pieces, window: Window4) -> tuple[Int64, Int32]:
     return offsets, numbers
 
 
-# A chord that crosses, touches or covers another one fails with it. A chord fails alone when the end of another one
-# lies between it and its polyline: that end would change sides. Only ends need to be looked at, as everything else
-# will be replaced by straight lines between them, and these do not cross.
 @kernel
 def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> Uint8:
     """Which pieces may not be replaced by their chords, for what goes on in a window.
 
+    Where a rigid piece meets an ordinary one that can be split such that they no longer meet, that is split.
+    Otherwise a proposal on which the rigid piece depends is to be revoked.
+
     Args:
         pieces: all that touch the window.
         window: first row, first col, rows, cols, in buckets.
-        reach: how far polylines are from their chords at most, in units of the coordinates along rows and columns.
+        reach: how far polylines are from their chords at most, in units of the coordinates along rows and columns;
+            those of rigid pieces lie anywhere.
 
     Returns:
-        (n,) uint8, 1 where a piece has to be split.
+        (n,) uint8, sums of SPLIT and what `revoke_one` says.
 
     Source: de Berg, van Kreveld and Schirra, Topologically correct subdivision simplification using the bandwidth
         criterion, 1998; Saalfeld, Topologically consistent line simplification with the Douglas-Peucker algorithm,
@@ -159,38 +99,122 @@ def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> U
     """
     coords, first, last = pieces.coords, pieces.first, pieces.last
     row0, col0, rows, cols = window
-    offsets, numbers = index_chords(pieces, window)
-    boxes = bound_pieces(pieces).reshape(-1, 2)
+    boxes = bound_pieces(pieces)
+    offsets, numbers = index_chords(pieces, boxes, window)
     failed = np.zeros(len(first), np.uint8)
     seen = np.full(len(first), -1, np.int64)
     for k in range(len(first)):
         if last[k] - first[k] < 2:
             continue
+        rigid = is_rigid(pieces.needs[k])
         a, b = vertex_at(coords, first[k]), vertex_at(coords, last[k])
-        (top, left), (bottom, right) = vertex_at(boxes, 2 * k), vertex_at(boxes, 2 * k + 1)
         seen[k] = k
-        for row in range(max(top >> BUCKET_BITS, row0), min(bottom >> BUCKET_BITS, row0 + rows - 1) + 1):
+        for row in range(max(boxes[k, 0] >> BUCKET_BITS, row0), min(boxes[k, 2] >> BUCKET_BITS, row0 + rows - 1) + 1):
             band = (row << BUCKET_BITS, (row + 1) << BUCKET_BITS)
-            limits = (max(left >> BUCKET_BITS, col0), min(right >> BUCKET_BITS, col0 + cols - 1))
-            begin, end = span_buckets(a, b, reach, band, limits)
+            begin, end = max(boxes[k, 1] >> BUCKET_BITS, col0), min(boxes[k, 3] >> BUCKET_BITS, col0 + cols - 1)
+            if not rigid:
+                begin, end = span_buckets(a, b, reach, band, (begin, end))
             for bucket in range((row - row0) * cols + begin - col0, (row - row0) * cols + end - col0 + 1):
                 for n in range(offsets[bucket], offsets[bucket + 1]):
-                    other = numbers[n]
+                    other: int = numbers[n] + np.int64(0)
                     if seen[other] == k:
                         continue
                     seen[other] = k
-                    c, d = vertex_at(coords, first[other]), vertex_at(coords, last[other])
-                    if max(c[0], d[0]) < top or min(c[0], d[0]) > bottom:
+                    if boxes[other, 0] > boxes[k, 2] or boxes[other, 2] < boxes[k, 0]:
                         continue
-                    if max(c[1], d[1]) < left or min(c[1], d[1]) > right:
+                    if boxes[other, 1] > boxes[k, 3] or boxes[other, 3] < boxes[k, 1]:
                         continue
-                    if collide(a, b, c, d):
-                        failed[k] = 1
-                        failed[other] = last[other] - first[other] > 1
-                    if failed[k]:
-                        continue
-                    for vertex in (c, d):
-                        inside = top <= vertex[0] <= bottom and left <= vertex[1] <= right
-                        if inside and not is_same(vertex, a) and not is_same(vertex, b):
-                            failed[k] |= winds_around(coords, first[k], last[k], vertex)
+                    _compare(pieces, k, other, failed)
+    if (pieces.needs >= 0).any():
+        check_junctions(pieces, failed)
     return failed
+
+
+@kernel
+def _compare(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
+    if is_rigid(pieces.needs[k]) or is_rigid(pieces.needs[other]):
+        _compare_rigid(pieces, k, other, failed)
+        return
+    coords, first, last = pieces.coords, pieces.first, pieces.last
+    a, b = vertex_at(coords, first[k]), vertex_at(coords, last[k])
+    c, d = vertex_at(coords, first[other]), vertex_at(coords, last[other])
+    if collide(a, b, c, d):
+        failed[k] |= SPLIT
+        if last[other] - first[other] > 1:
+            failed[other] |= SPLIT
+    for vertex in (c, d):
+        if not failed[k] & SPLIT and not is_same(vertex, a) and not is_same(vertex, b):
+            failed[k] |= SPLIT * (count_windings(coords, first[k], last[k], vertex) != 0)
+
+
+@kernel
+def _compare_rigid(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
+    coords, first, last = pieces.coords, pieces.first, pieces.last
+    mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
+    if _is_met(pieces, k, other):
+        r, s = (k, other) if mine else (other, k)
+        wall = vertex_at(coords, first[r]), vertex_at(coords, last[r])
+        if mine and its:
+            revoke_one(pieces, k, other, failed)
+        elif last[s] - first[s] > 1 and not meets_polyline(wall[0], wall[1], coords, (first[s], last[s])):
+            failed[s] |= SPLIT
+        else:
+            revoke_one(pieces, r, r, failed)
+    for end in (0, 1):
+        if _is_passed(pieces, k, _find_way(pieces, other, end)):
+            _blame_pass(pieces, k, other, end, failed)
+        if last[other] - first[other] == 1 and _is_passed(pieces, other, _find_way(pieces, k, end)):
+            _blame_pass(pieces, other, k, end, failed)
+
+
+@kernel
+def _is_met(pieces: Pieces, k: int, other: int) -> bool:
+    """Whether two chords cross, touch or cover each other, or end at one place though not at one vertex."""
+    for one in (0, 1):
+        for two in (0, 1):
+            here, there = _find_way(pieces, k, one), _find_way(pieces, other, two)
+            if is_same(here[1], there[1]) and not is_same(here[0], there[0]):
+                return True
+    a, b = vertex_at(pieces.coords, pieces.first[k]), vertex_at(pieces.coords, pieces.last[k])
+    c, d = vertex_at(pieces.coords, pieces.first[other]), vertex_at(pieces.coords, pieces.last[other])
+    return collide(a, b, c, d)
+
+
+@kernel
+def _find_way(pieces: Pieces, k: int, end: int) -> tuple[Vertex, Vertex]:
+    """Where an end of a piece was and where it is."""
+    now = pieces.last[k] if end else pieces.first[k]
+    before = now if not is_rigid(pieces.needs[k]) else now - 1 if end else now + 1
+    return vertex_at(pieces.coords, before), vertex_at(pieces.coords, now)
+
+
+@kernel
+def _is_passed(pieces: Pieces, k: int, way: tuple[Vertex, Vertex]) -> bool:
+    """Whether a vertex of another boundary ends up on the other side of a piece."""
+    a, b = vertex_at(pieces.coords, pieces.first[k]), vertex_at(pieces.coords, pieces.last[k])
+    before, now = way
+    if is_same(now, a) or is_same(now, b):
+        return False
+    turns = count_windings(pieces.coords, pieces.first[k], pieces.last[k], before)
+    if not is_same(before, now):
+        one, two = find_turn(a, b, before), find_turn(a, b, now)
+        side_a, side_b = find_turn(before, now, a), find_turn(before, now, b)
+        if one * two < 0 and side_a * side_b < 0:
+            turns += one
+        elif collide(a, b, before, now):
+            return True
+    return turns != 0
+
+
+@kernel
+def _blame_pass(pieces: Pieces, k: int, other: int, end: int, failed: Uint8) -> None:
+    mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
+    if mine:
+        revoke_one(pieces, k, other if its else k, failed)
+        return
+    before, now = _find_way(pieces, other, end)
+    ends = (pieces.first[k], pieces.last[k])
+    if ends[1] - ends[0] > 1 and (is_same(before, now) or not meets_polyline(before, now, pieces.coords, ends)):
+        failed[k] |= SPLIT
+    elif its:
+        revoke_one(pieces, other, other, failed)

@@ -1,8 +1,9 @@
 """Outlines with fewer corners: every common boundary is generalised once, out of core, and no topology changes.
 
-In four passes: polygons are stored and their arcs thinned, each arc by itself; the chords go to the cells that they
-touch; cell by cell, chords in conflict are split until none is left, in rounds in which all cells look at the same
-state; then the stored polygons are thinned again, with these splits. No step depends on tiles, batches or cells.
+In four passes: polygons are stored, and regular outlines proposed for those that shall have them; arcs are thinned,
+each arc by itself, and the chords go to the cells that they touch; cell by cell, chords in conflict are split and
+proposals in conflict revoked until none is left, in rounds in which all cells look at the same state; then the stored
+polygons are drawn with what came out. No step depends on tiles, batches or cells.
 """
 
 from __future__ import annotations
@@ -12,21 +13,29 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 
-from geoseg.polygons.arcs import SUBPIXELS, Arcs, cut_arcs, link_arcs
+from geoseg.polygons.arcs import SUBPIXELS, Arcs, cut_arcs, link_arcs, sign_rings
 from geoseg.polygons.cells import PieceCells, clip_boxes, touch_boxes
-from geoseg.polygons.conflicts import Window4, find_conflicts
+from geoseg.polygons.conflicts import SPLIT, Window4, find_conflicts
 from geoseg.polygons.drawing import draw_arcs, find_radius
-from geoseg.polygons.pieces import Pieces, bound_pieces, choose_splits, list_pieces, split_pieces, take_pieces
+from geoseg.polygons.footprints import Footprints, Frame, Walls, draw_footprints
+from geoseg.polygons.junctions import REVOKE_FIRST, REVOKE_SECOND
+from geoseg.polygons.listing import list_pieces, place_arcs
+from geoseg.polygons.marks import MARK_BITS
+from geoseg.polygons.pieces import Pieces, bound_pieces, choose_splits, split_pieces, take_pieces
+from geoseg.polygons.proposals import Links, Proposals
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8
-from geoseg.polygons.stored import BatchFile
+from geoseg.polygons.stored import RecordFile
 from geoseg.polygons.thinning import Limits, Splits, thin_arcs
 
 CELL_BUCKETS = 256
 # Smooth outlines are thinned with a quarter of the tolerance, so that they still look curved.
 SMOOTH_SHARE = 4
+# A regular corner may be this far from its staircase, or twice the tolerance; not for pixels less square than this.
+REGULAR_PX, REGULAR_SHARE, LEAST_SQUARE = 4.0, 2.0, 2.0
 
 
 def generalise_coverage(
@@ -36,13 +45,16 @@ def generalise_coverage(
     tolerance_m: float,
     pixel_m: tuple[float, float],
     smooth: Collection[int] = (),
+    regularize: Collection[int] = (),
     cell_buckets: int = CELL_BUCKETS,
 ) -> Iterator[PolygonBatch]:
     """Replace pixel staircases by few straight edges; neighbours keep their common boundary.
 
-    No boundary moves by more than the tolerance, none crosses or touches another one, nothing changes sides, no polygon
-    and no hole is lost. What lies along the raster's border stays there. Memory: a batch, a cell, and 16 bytes for each
-    split that a conflict demands.
+    No boundary crosses or touches another one, nothing changes sides, no polygon and no hole is lost, and what lies
+    along the raster's border stays there. No boundary moves by more than the tolerance, but for the rings that get
+    straight walls: their corners lie within four pixels of the staircase, or twice the tolerance if that is more, and
+    what ends at them follows. Memory: a batch, a cell, 16 bytes for each split that a conflict demands, and what
+    `Proposals` holds.
 
     Args:
         batches: all polygons of a raster, with marks (`trace_tile(..., marked=True)`).
@@ -50,29 +62,37 @@ def generalise_coverage(
         tolerance_m: the farthest that any point of a boundary may move, in metres.
         pixel_m: (height, width) of a pixel in metres.
         smooth: ids of classes with curved outlines: boundaries between them are smoothed before they are thinned.
+        regularize: ids of classes whose polygons get few straight walls, right-angled where the staircase allows it.
         cell_buckets: length of a cell's side, in units of 8 pixels; without influence on what comes out.
 
     Yields:
         The batches in their order, without marks; coordinates are in 1/256 pixels (`SUBPIXELS`), so that
         `batch.geometries(transform * Affine.scale(1 / SUBPIXELS))` gives world coordinates.
     """
-    outlines = _Outlines(tolerance_m, pixel_m, smooth)
+    outlines = _Outlines(tolerance_m, pixel_m, smooth, regularize)
     with TemporaryDirectory(dir=directory, prefix="generalise-") as folder:
-        stored = BatchFile(Path(folder) / "polygons")
-        cells = PieceCells(Path(folder), cell_buckets)
+        coverage = _Coverage(Path(folder), outlines)
         for batch in batches:
-            stored.append(batch)
-            cells.add(outlines.list_pieces(batch))
-        cells.flush()
-        splits = _resolve_conflicts(cells, outlines)
-        for batch in stored.read():
-            yield outlines.draw(batch, splits)
+            coverage.add(batch)
+        coverage.propose()
+        cells = coverage.list_pieces(cell_buckets)
+        splits, changed = Splits.none(), None
+        while changed is None or len(changed):
+            splits = _resolve_conflicts(cells, coverage, splits, changed)
+            changed = coverage.revoke_turned(splits)
+        yield from coverage.draw(splits)
 
 
 class _Outlines:
     """Arcs drawn from polygons alone: the same for both neighbours, in whatever batch they are."""
 
-    def __init__(self, tolerance_m: float, pixel_m: tuple[float, float], smooth: Collection[int]) -> None:
+    def __init__(
+        self,
+        tolerance_m: float,
+        pixel_m: tuple[float, float],
+        smooth: Collection[int],
+        regularize: Collection[int],
+    ) -> None:
         row_m, col_m = (size / SUBPIXELS for size in pixel_m)
         self.limits = (
             Limits(float(tolerance_m), float(tolerance_m), row_m, col_m),
@@ -82,45 +102,135 @@ class _Outlines:
         self.reach = (SUBPIXELS + math.ceil(tolerance_m / row_m), SUBPIXELS + math.ceil(tolerance_m / col_m))
         self._radius = find_radius(tolerance_m, pixel_m)
         self._smooth = tuple(smooth)
+        least = min(pixel_m)
+        regular_px = max(REGULAR_PX, REGULAR_SHARE * tolerance_m / least)
+        self._regular = ((pixel_m[0] / least, pixel_m[1] / least), regular_px)
+        self.regularize = tuple(regularize) if max(pixel_m) <= LEAST_SQUARE * least else ()
 
-    def _thin(self, batch: PolygonBatch, splits: Splits) -> tuple[Arcs, Uint8]:
+    def propose(self, batch: PolygonBatch, border: tuple[int, int, int, int]) -> Footprints:
+        wanted = np.isin(np.repeat(batch.class_id, np.diff(batch.polygon_offsets)), self.regularize)
         arcs = cut_arcs(batch, self._smooth)
-        if self._radius > 0:
-            arcs = draw_arcs(arcs, self._radius)
-        return arcs, thin_arcs(arcs, splits, self.limits)
+        frame = Frame(*self._regular, border)
+        return draw_footprints(batch.coords, batch.ring_offsets, wanted.astype(np.uint8), arcs, frame)
 
-    def list_pieces(self, batch: PolygonBatch) -> Pieces:
-        return list_pieces(*self._thin(batch, Splits.none()))
+    def draw(self, batch: PolygonBatch) -> Arcs:
+        arcs = cut_arcs(batch, self._smooth)
+        return draw_arcs(arcs, self._radius) if self._radius > 0 else arcs
 
-    def draw(self, batch: PolygonBatch, splits: Splits) -> PolygonBatch:
-        coords, ring_offsets = link_arcs(*self._thin(batch, splits))
-        return replace(batch, coords=coords, ring_offsets=ring_offsets)
+    def thin(self, arcs: Arcs, splits: Splits, links: Links) -> Uint8:
+        return thin_arcs(arcs, splits, self.limits, links.cuts)
 
 
-def _resolve_conflicts(cells: PieceCells, outlines: _Outlines) -> Splits:
+class _Coverage:
+    """All polygons on disk, and what is proposed for them."""
+
+    def __init__(self, folder: Path, outlines: _Outlines) -> None:
+        self._folder, self.outlines = folder, outlines
+        self._polygons, self._walls = RecordFile(folder / "polygons"), RecordFile(folder / "walls")
+        self._last, self._is_open = [0, 0], [False, False]
+        self.proposals = Proposals()
+
+    def add(self, batch: PolygonBatch) -> None:
+        self._polygons.append(list(batch.arrays().values()))
+        if len(batch):
+            for axis, values in enumerate((batch.coords[:, 0], batch.coords[:, 1] >> MARK_BITS)):
+                last = int(values.max())
+                is_open = bool((batch.coords[values == last, 1] & 1 == 0).any())
+                if last > self._last[axis]:
+                    self._last[axis], self._is_open[axis] = last, is_open
+                elif last == self._last[axis]:
+                    self._is_open[axis] |= is_open
+
+    def propose(self) -> None:
+        # Along the border of the raster all vertices are junctions. Where one is not, there is no border.
+        last_row, last_col = (2**30 if free else last for last, free in zip(self._last, self._is_open, strict=True))
+        for arrays in self._polygons.read():
+            found = self.outlines.propose(PolygonBatch(*arrays), (0, 0, last_row, last_col))
+            self._walls.append(self.proposals.add(found))
+        self.proposals.settle()
+
+    def _read(self) -> Iterator[tuple[PolygonBatch, Walls]]:
+        for arrays, walls in zip(self._polygons.read(), self._walls.read(), strict=True):
+            yield PolygonBatch(*arrays), Walls(*walls)
+
+    def list_pieces(self, cell_buckets: int) -> PieceCells:
+        cells = PieceCells(self._folder, cell_buckets)
+        for batch, walls in self._read():
+            arcs = self.outlines.draw(batch)
+            links = self.proposals.link(arcs, walls)
+            pieces = list_pieces(arcs, self.outlines.thin(arcs, Splits.none(), links), links)
+            self.proposals.reach(pieces)
+            cells.add(pieces)
+        cells.flush()
+        return cells
+
+    def draw(self, splits: Splits) -> Iterator[PolygonBatch]:
+        for batch, walls in self._read():
+            yield self._draw(batch, walls, splits)[0]
+
+    def _draw(self, batch: PolygonBatch, walls: Walls, splits: Splits) -> tuple[PolygonBatch, Links]:
+        arcs = self.outlines.draw(batch)
+        links = self.proposals.link(arcs, walls)
+        kept = self.outlines.thin(arcs, splits, links)
+        coords, ring_offsets = link_arcs(place_arcs(arcs, kept, links, self.proposals.active.view(np.uint8)))
+        return replace(batch, coords=coords, ring_offsets=ring_offsets), links
+
+    def revoke_turned(self, splits: Splits) -> Int32:
+        """Give up the proposals around rings that are inside out; where that changes something.
+
+        Conflicts do not tell: a ring that turns over although nothing has changed sides of its arcs.
+        """
+        turned = []
+        for batch, walls in self._read() if len(self.proposals.active) else ():
+            drawn, links = self._draw(batch, walls, splits)
+            before = sign_rings(batch.coords >> np.array([0, MARK_BITS], np.int32), batch.ring_offsets)
+            rings = np.flatnonzero(before != sign_rings(drawn.coords, drawn.ring_offsets))
+            if len(rings):
+                turned.append(links.find_owners(rings, cut_arcs(batch).ring_offsets))
+        return self.proposals.revoke(np.concatenate([np.zeros(0, np.int64), *turned]))
+
+
+class _Found(NamedTuple):
+    """What has to change: vertices that arcs must keep, proposals to revoke, and the boxes of all pieces concerned."""
+
+    keys: Int64
+    positions: Int64
+    revoked: Int64
+    boxes: Int32
+
+
+def _resolve_conflicts(cells: PieceCells, coverage: _Coverage, splits: Splits, changed: Int32 | None) -> Splits:
     # What a split changes lies within the box of the piece that was split. Elsewhere nothing new can be in conflict.
-    splits = Splits.none()
-    changed: Int32 | None = None
     while changed is None or len(changed):
         found = []
         for number, window in cells.windows():
             near = None if changed is None else clip_boxes(changed, window)
             if near is None or len(near):
-                found.append(_check_cell(cells.read(number), window, near, splits, outlines))
-        keys, positions, boxes = (np.concatenate(parts) for parts in zip(*found, strict=True)) if found else _NOTHING
-        places, first = np.unique(np.stack([keys, positions], axis=1), axis=0, return_index=True)
-        splits, changed = splits.add(places[:, 0], places[:, 1]), boxes[first]
+                found.append(_check_cell(cells.read(number), window, near, splits, coverage))
+        if not found:
+            break
+        all_found = _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        # Splits wait until no proposal has to go: many of them are then no longer needed.
+        if len(all_found.revoked):
+            changed = np.concatenate([all_found.boxes, coverage.proposals.revoke(all_found.revoked)])
+        else:
+            places = np.unique(np.stack([all_found.keys, all_found.positions], axis=1), axis=0)
+            splits, changed = splits.add(places[:, 0], places[:, 1]), all_found.boxes
     return splits
 
 
-_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.int32))
-
-
-def _check_cell(
-    pieces: Pieces, window: Window4, changed: Int32 | None, splits: Splits, outlines: _Outlines
-) -> tuple[Int64, Int64, Int32]:
+def _check_cell(pieces: Pieces, window: Window4, changed: Int32 | None, splits: Splits, coverage: _Coverage) -> _Found:
+    outlines, active = coverage.outlines, coverage.proposals.active
+    pieces = pieces.select(active)
     if changed is not None:
         pieces = take_pieces(pieces, touch_boxes(bound_pieces(pieces), changed, window))
     pieces = split_pieces(pieces, splits, outlines.limits)
-    failed = np.flatnonzero(find_conflicts(pieces, window, outlines.reach))
-    return pieces.keys[failed], choose_splits(pieces, failed, outlines.limits), bound_pieces(pieces)[failed]
+    failed = find_conflicts(pieces, window, outlines.reach)
+    split = np.flatnonzero(failed & SPLIT)
+    revoked = [pieces.needs[failed & flag > 0, slot] >> 1 for slot, flag in enumerate((REVOKE_FIRST, REVOKE_SECOND))]
+    return _Found(
+        pieces.keys[split],
+        choose_splits(pieces, split, outlines.limits),
+        np.concatenate(revoked),
+        np.unique(bound_pieces(pieces)[split], axis=0),
+    )

@@ -1,36 +1,36 @@
-"""Batches in one file, read again from the first to the last."""
+"""Records of arrays in one file, read again from the first to the last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geoseg.polygons.rings import PolygonBatch
 
-
-class BatchFile:
-    """Batches one after the other. Plain reads, no memory maps: what was mapped would count as the process's memory.
+class RecordFile:
+    """Records one after the other. Plain reads, no memory maps: what was mapped would count as the process's memory.
 
     Args:
         path: a file that does not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._count = path, 0
+        self._path = path
+        self._sizes: list[int] = []
         path.touch()
 
-    def append(self, batch: PolygonBatch) -> None:
-        """Write a batch behind the others."""
+    def append(self, arrays: Collection[NDArray[Any]]) -> None:
+        """Write the arrays of a record behind the others."""
         with self._path.open("ab") as file:
-            for array in batch.arrays().values():
+            for array in arrays:
                 np.save(file, array, allow_pickle=False)
-        self._count += 1
+        self._sizes.append(len(arrays))
 
-    def read(self) -> Iterator[PolygonBatch]:
-        """All batches in the order in which they were written."""
+    def read(self) -> Iterator[list[NDArray[Any]]]:
+        """All records in the order in which they were written."""
         with self._path.open("rb") as file:
-            for _ in range(self._count):
-                arrays = {name: np.load(file, allow_pickle=False) for name in PolygonBatch.__dataclass_fields__}
-                yield PolygonBatch(**arrays)
+            for size in self._sizes:
+                yield [np.load(file, allow_pickle=False) for _ in range(size)]

@@ -165,13 +165,14 @@ def thin_polyline(coords: Int32, ends: tuple[int, int], limits: Limits, demanded
 
 
 @kernel
-def thin_arcs(arcs: Arcs, splits: Splits, limits: tuple[Limits, Limits]) -> Uint8:
+def thin_arcs(arcs: Arcs, splits: Splits, limits: tuple[Limits, Limits], cuts: Int64) -> Uint8:
     """Which vertices of arcs stay.
 
     Args:
         arcs: staircases, or as drawn.
         splits: vertices that have to stay.
         limits: of plain and of smooth arcs.
+        cuts: (arcs, 2) int64, positions in each arc at which it is cut; the parts are thinned one by one.
 
     Returns:
         (vertices,) uint8, 1 for those that stay.
@@ -182,5 +183,9 @@ def thin_arcs(arcs: Arcs, splits: Splits, limits: tuple[Limits, Limits]) -> Uint
         low = np.searchsorted(splits.keys, arcs.keys[arc], side="left")
         high = np.searchsorted(splits.keys, arcs.keys[arc], side="right")
         demanded = splits.positions[low:high] + first
-        thin_polyline(arcs.coords, (first, last), limits[arcs.keys[arc] & 1], demanded, kept)
+        limit = limits[arcs.keys[arc] & 1]
+        head, tail = first + cuts[arc, 0], first + cuts[arc, 1]
+        thin_polyline(arcs.coords, (first, head), limit, demanded, kept)
+        thin_polyline(arcs.coords, (head, tail), limit, demanded, kept)
+        thin_polyline(arcs.coords, (tail, last), limit, demanded, kept)
     return kept

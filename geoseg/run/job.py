@@ -23,7 +23,7 @@ from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import Tile, TilePlan
 from geoseg.tiles.store import CHANGES, COMPONENTS, ROADS, TRACES, TileStore
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the content of a work directory changes its meaning."""
 
 

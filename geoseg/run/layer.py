@@ -97,8 +97,15 @@ def _finish_polygons(job: Job) -> tuple[Iterator[PolygonBatch], Affine]:
     ordered = sort_spilled(join_tiles(read_traces(job)), folder)
     if options.simplify_m is None:
         return ordered, grid.transform
+    # A class raster's background leaves polygons too: an area's outline towards it is as smooth as it is without them.
+    smooth = (*options.smooth, *job.legend.background_ids) if options.smooth else ()
     finished = generalise_coverage(
-        ordered, folder, tolerance_m=options.simplify_m, pixel_m=grid.ground_resolution_m(), smooth=options.smooth
+        ordered,
+        folder,
+        tolerance_m=options.simplify_m,
+        pixel_m=grid.ground_resolution_m(),
+        smooth=smooth,
+        regularize=options.regularize,
     )
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
 

@@ -36,6 +36,7 @@ def generalise(
     skip: Collection[int] = (),
     pixel_m: tuple[float, float] = (1.0, 1.0),
     smooth: Collection[int] = (),
+    regularize: Collection[int] = (),
     cell_buckets: int = 256,
     batch_polygons: int = 4096,
 ) -> tuple[PolygonBatch, PolygonBatch]:
@@ -44,7 +45,13 @@ def generalise(
     with TemporaryDirectory() as folder:
         ordered = sort_spilled([marked], Path(folder), batch_polygons=batch_polygons)
         found = generalise_coverage(
-            ordered, Path(folder), tolerance_m=tolerance_m, pixel_m=pixel_m, smooth=smooth, cell_buckets=cell_buckets
+            ordered,
+            Path(folder),
+            tolerance_m=tolerance_m,
+            pixel_m=pixel_m,
+            smooth=smooth,
+            regularize=regularize,
+            cell_buckets=cell_buckets,
         )
         return marked, PolygonBatch.concatenate(found)
 
@@ -159,7 +166,7 @@ def test_tiles_cells_and_batches_change_no_byte(
 def test_arcs_put_together_are_the_rings(classes: Raster, skip: tuple[int, ...]) -> None:
     marked = polygonize(classes, classes.shape, skip=skip, marked=True)
     arcs = cut_arcs(marked)
-    coords, ring_offsets = link_arcs(arcs, np.ones(len(arcs.coords), np.uint8))
+    coords, ring_offsets = link_arcs(arcs)
     assert (coords == strip_marks(marked.coords) * SUBPIXELS).all()
     assert (ring_offsets == marked.ring_offsets).all()
     seen: dict[int, list[list[list[int]]]] = {}

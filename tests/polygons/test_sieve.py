@@ -147,7 +147,7 @@ def test_without_a_minimum_nothing_changes(tile: tuple[int, int]) -> None:
 @settings(max_examples=30, deadline=None)
 @given(classes=rasters(24), tile=tile_sizes(26), share=st.integers(2, 30))
 def test_areas_stop_where_numbers_would_overflow(classes: Raster, tile: tuple[int, int], share: int) -> None:
-    row_areas = np.full(len(classes), LARGEST_AREA // share)
+    row_areas = np.full(len(classes), -(-LARGEST_AREA // share))
     minimum = dict.fromkeys(range(5), 1e300)
     assert (tabulate_minimum(minimum)[:5] == LARGEST_AREA).all()
     expected = sieve_plainly(classes, dict.fromkeys(range(5), share))

@@ -1,0 +1,202 @@
+"""Which regular outlines are in force, and what that means for the arcs of a batch.
+
+A ring's outline is proposed as a whole and given up as a whole. Junctions move with it, and what ends there follows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.polygons.arcs import SUBPIXEL_BITS, SUBPIXELS, Arcs
+from geoseg.polygons.footprints import Footprints, Walls
+from geoseg.polygons.kernel import kernel
+from geoseg.polygons.pieces import Pieces, bound_pieces
+from geoseg.polygons.rings import Int32, Int64, expand_slices, gather_slices
+
+# Near a junction that moves, its other arcs follow only from where they are farther than this from its new place.
+CLEARANCE, CLEARANCE_PX = 1.5, 1.0
+
+
+class Links(NamedTuple):
+    """What proposals mean for the arcs of a batch.
+
+    Args:
+        wall: (arcs,) int64, position in `walls` or -1.
+        walls: new courses; `owners` are positions among the proposals.
+        movers: (arcs, 2) int64, the proposal that moves the first and the last vertex, or -1.
+        places: (arcs, 4) int32, where to: row, col, row, col.
+        cuts: (arcs, 2) int64, positions in the arc between which no move is felt.
+    """
+
+    wall: Int64
+    walls: Walls
+    movers: Int64
+    places: Int32
+    cuts: Int64
+
+    def find_owners(self, rings: Int64, arc_offsets: Int64) -> Int64:
+        """The proposals that have to do with the arcs of rings; `arc_offsets` are of all rings into the arcs."""
+        arcs, _ = expand_slices(arc_offsets, rings)
+        walls = self.wall[arcs]
+        owners = np.concatenate([self.walls.owners[walls[walls >= 0]], self.movers[arcs].ravel()])
+        return owners[owners >= 0]
+
+
+class Proposals:
+    """All proposals of a raster: 25 bytes a ring, 24 a junction; 24 and 8 a corner for arcs with two polygons.
+
+    Args:
+        active: (n,) bool, which are in force.
+        boxes: (n, 4) int32, what each reaches (first row, first col, last row, last col), in 1/256 pixels.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[Footprints] = []
+        self._rings = self._nodes = self._node_owners = np.zeros(0, np.int64)
+        self._places = np.zeros((0, 2), np.int32)
+        self._walls = _empty_walls()
+        self.boxes = np.zeros((0, 4), np.int32)
+        self.active: NDArray[np.bool_] = np.zeros(0, bool)
+
+    def add(self, found: Footprints) -> Walls:
+        """Take over proposals but for the walls behind which no polygon lies, which are handed back."""
+        single = np.flatnonzero(found.is_single)
+        self._found.append(found._replace(walls=_take_walls(found.walls, np.flatnonzero(found.is_single == 0))))
+        return _take_walls(found.walls, single)
+
+    def settle(self) -> None:
+        """Drop proposals that claim a junction or an arc which another one, of a lesser key, claims as well."""
+        if not self._found:
+            return
+        rings, boxes, walls, _, nodes, owners, places = zip(*self._found, strict=True)
+        self._found = []
+        all_rings, all_boxes = np.concatenate(rings), np.concatenate(boxes)
+        all_walls = _join_walls(list(walls))
+        all_nodes, node_owners, all_places = np.concatenate(nodes), np.concatenate(owners), np.concatenate(places)
+        yielding = [_find_later(all_nodes, node_owners), _find_later(all_walls.keys, all_walls.owners)]
+        kept = ~np.isin(all_rings, np.concatenate(yielding))
+        order = np.flatnonzero(kept)[np.argsort(all_rings[kept])]
+        self._rings, self.boxes = all_rings[order], all_boxes[order]
+        self.active = np.ones(len(order), bool)
+        self._walls = self._keep_walls(all_walls)
+        mine = np.flatnonzero(np.isin(node_owners, self._rings))
+        mine = mine[np.argsort(all_nodes[mine])]
+        self._nodes, self._places = all_nodes[mine], all_places[mine]
+        self._node_owners = np.searchsorted(self._rings, node_owners[mine])
+
+    def link(self, arcs: Arcs, single: Walls) -> Links:
+        """What the proposals mean for arcs as drawn.
+
+        Args:
+            arcs: of a batch.
+            single: what `add` handed back for this batch.
+        """
+        shared, _ = _look_up(self._walls.keys, arcs.keys)
+        walls = _join_walls([_take_walls(self._walls, np.unique(shared[shared >= 0])), self._keep_walls(single)])
+        walls = _take_walls(walls, np.argsort(walls.keys))
+        wall, _ = _look_up(walls.keys, arcs.keys)
+        movers = np.full((len(arcs.keys), 2), -1, np.int64)
+        places = np.zeros((len(arcs.keys), 4), np.int32)
+        for end, vertices in enumerate((arcs.offsets[:-1], arcs.offsets[1:] - 1)):
+            nodes = arcs.coords[vertices].astype(np.int64) >> SUBPIXEL_BITS
+            node, is_moved = _look_up(self._nodes, nodes[:, 0] << 32 | nodes[:, 1])
+            is_moved &= (arcs.is_ring == 0) & (wall < 0)
+            movers[is_moved, end] = self._node_owners[node[is_moved]]
+            places[is_moved, 2 * end : 2 * end + 2] = self._places[node[is_moved]]
+        return Links(wall, walls, movers, places, _cut_ends(arcs, movers, places))
+
+    def reach(self, pieces: Pieces) -> None:
+        """Widen the boxes of proposals by all pieces that depend on them."""
+        boxes = bound_pieces(pieces)
+        for needs in pieces.needs.T:
+            depend = needs >= 0
+            owners = needs[depend] >> 1
+            np.minimum.at(self.boxes[:, :2], owners, boxes[depend, :2])
+            np.maximum.at(self.boxes[:, 2:], owners, boxes[depend, 2:])
+
+    def revoke(self, which: Int64) -> Int32:
+        """Give up proposals ((m,) int64); the (k, 4) boxes of those that were in force."""
+        gone = np.unique(which)
+        gone = gone[self.active[gone]]
+        self.active[gone] = False
+        boxes: Int32 = self.boxes[gone]
+        return boxes
+
+    def _keep_walls(self, walls: Walls) -> Walls:
+        position, is_kept = _look_up(self._rings, walls.owners)
+        kept = np.flatnonzero(is_kept)
+        kept = kept[np.argsort(walls.keys[kept])]
+        return _take_walls(walls._replace(owners=position), kept)
+
+
+def _empty_walls() -> Walls:
+    none = np.zeros(0, np.int64)
+    return Walls(none, none, np.zeros(1, np.int64), np.zeros((0, 2), np.int32))
+
+
+def _take_walls(walls: Walls, order: Int64) -> Walls:
+    coords, offsets = gather_slices(walls.coords, walls.offsets, order)
+    return Walls(walls.keys[order], walls.owners[order], offsets, coords)
+
+
+def _join_walls(parts: list[Walls]) -> Walls:
+    shifts = np.cumsum([0, *(len(part.coords) for part in parts)])
+    offsets = [part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=False)]
+    return Walls(
+        np.concatenate([part.keys for part in parts]),
+        np.concatenate([part.owners for part in parts]),
+        np.concatenate([np.zeros(1, np.int64), *offsets]),
+        np.concatenate([part.coords for part in parts]),
+    )
+
+
+def _find_later(claims: Int64, owners: Int64) -> Int64:
+    """The owners of claims ((n,) int64) that another, lesser owner has laid as well, or that are laid twice."""
+    order = np.lexsort((owners, claims))
+    again = claims[order][1:] == claims[order][:-1]
+    later: Int64 = owners[order][1:][again]
+    return later
+
+
+def _look_up(sorted_keys: Int64, keys: Int64) -> tuple[Int64, NDArray[np.bool_]]:
+    """Where keys are among sorted ones, or -1, and whether they are."""
+    if len(sorted_keys) == 0:
+        return np.full(len(keys), -1, np.int64), np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    found = sorted_keys[at] == keys
+    return np.where(found, at, -1), found
+
+
+@kernel
+def _cut_ends(arcs: Arcs, movers: Int64, places: Int32) -> Int64:
+    """Where arcs are far enough from the new places of their ends; both cuts are the last vertex if nowhere."""
+    cuts = np.empty((len(arcs.keys), 2), np.int64)
+    for arc in range(len(arcs.keys)):
+        start, last = arcs.offsets[arc], arcs.offsets[arc + 1] - 1 - arcs.offsets[arc]
+        chain = arcs.coords[start : start + last + 1]
+        head, tail = 0, last
+        if movers[arc, 0] >= 0:
+            head = 1
+            while head < last and _is_close(chain[head], chain[0], places[arc, :2]):
+                head += 1
+        if movers[arc, 1] >= 0:
+            tail = last - 1
+            while tail > 0 and _is_close(chain[tail], chain[last], places[arc, 2:]):
+                tail -= 1
+        if head > tail or (head == tail and (head == 0 or tail == last)):
+            head = tail = last
+            is_loop = chain[0, 0] == chain[last, 0] and chain[0, 1] == chain[last, 1]
+            if is_loop and last >= 4:
+                head, tail = 1, last - 1
+        cuts[arc, 0], cuts[arc, 1] = head, tail
+    return cuts
+
+
+@kernel
+def _is_close(vertex: Int32, old: Int32, new: Int32) -> bool:
+    moved = np.hypot(float(new[0] - old[0]), float(new[1] - old[1]))
+    away = np.hypot(float(vertex[0] - new[0]), float(vertex[1] - new[1]))
+    return bool(away <= CLEARANCE * moved + CLEARANCE_PX * SUBPIXELS)

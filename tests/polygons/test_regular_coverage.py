@@ -1,0 +1,189 @@
+"""Coverages whose buildings get straight walls: still coverages, still independent of tiles, and regular."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from geoseg.polygons.rings import PolygonBatch
+
+from .test_generalise import SKIPS, TO_PIXELS, check_coverage, coverages, generalise
+from .test_generalise_large import check_edges, make_scene
+from .tracing import Raster, same, tile_sizes
+
+BUILDING = 1
+
+
+@st.composite
+def towns(draw: st.DrawFn) -> Raster:
+    """Buildings (1), some with courtyards, beside and within patches of other classes, roughened."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows, cols = draw(st.integers(12, 72)), draw(st.integers(12, 72))
+    relief = ndimage.gaussian_filter(rng.standard_normal((rows, cols)), draw(st.floats(0.8, 6)))
+    classes = np.digitize(relief, np.quantile(relief, [0.4, 0.75])) * draw(st.integers(0, 2))
+    row, col = np.mgrid[:rows, :cols]
+    shift = draw(st.floats(0, 1.2)) * ndimage.gaussian_filter(rng.standard_normal((2, rows, cols)), (0, 2, 2)) * 6
+    for _ in range(draw(st.integers(1, 7))):
+        middle, angle, half = rng.uniform(0, [rows, cols]), rng.uniform(0, np.pi), rng.uniform(1.5, 15, 2)
+        y, x = row + shift[0] - middle[0], col + shift[1] - middle[1]
+        along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
+        inside = (np.abs(along) < half[0]) & (np.abs(across) < half[1])
+        if rng.random() < 0.3:
+            inside &= ~((np.abs(along) < half[0] * 0.5) & (np.abs(across) < half[1] * 0.5))
+        classes[inside] = BUILDING
+    noise = rng.random((rows, cols)) < draw(st.sampled_from([0, 0, 0.01, 0.1]))
+    classes[noise] = rng.integers(0, 4, int(noise.sum()))
+    return classes.astype(np.uint8)
+
+
+REGULAR = [(BUILDING,), (BUILDING,), (BUILDING, 2), (0, 1, 2, 3)]
+
+
+def check_town(
+    classes: Raster, tolerance_m: float, skip: tuple[int, ...], smooth: tuple[int, ...], regularize: tuple[int, ...]
+) -> None:
+    marked, found = generalise(classes, tolerance_m, skip=skip, smooth=smooth, regularize=regularize)
+    if len(marked):
+        check_coverage(classes, marked, found, skip)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    towns(),
+    st.floats(0.3, 3),
+    st.sampled_from(SKIPS),
+    st.sampled_from([(), (0, 2), (0, 2, 3)]),
+    st.sampled_from(REGULAR),
+)
+def test_towns_stay_coverages(
+    classes: Raster, tolerance_m: float, skip: tuple[int, ...], smooth: tuple[int, ...], regularize: tuple[int, ...]
+) -> None:
+    check_town(classes, tolerance_m, skip, smooth, regularize)
+
+
+@settings(max_examples=60, deadline=None)
+@given(coverages(), st.floats(0.3, 4), st.sampled_from(SKIPS), st.sampled_from([(1,), (0, 1, 2, 3, 4)]))
+def test_what_is_no_town_stays_a_coverage(
+    classes: Raster, tolerance_m: float, skip: tuple[int, ...], regularize: tuple[int, ...]
+) -> None:
+    check_town(classes, tolerance_m, skip, (), regularize)
+
+
+@pytest.mark.slow
+@settings(max_examples=4000, deadline=None)
+@given(
+    st.one_of(towns(), coverages()),
+    st.floats(0.3, 4),
+    st.sampled_from(SKIPS),
+    st.sampled_from([(), (0, 2), (0, 2, 3)]),
+    st.sampled_from(REGULAR),
+)
+def test_many_towns_stay_coverages(
+    classes: Raster, tolerance_m: float, skip: tuple[int, ...], smooth: tuple[int, ...], regularize: tuple[int, ...]
+) -> None:
+    check_town(classes, tolerance_m, skip, smooth, regularize)
+
+
+@settings(max_examples=50, deadline=None)
+@given(towns(), tile_sizes(72), st.integers(1, 4), st.integers(1, 50), st.floats(0.5, 3), st.sampled_from(REGULAR))
+def test_tiles_cells_and_batches_change_no_byte(
+    classes: Raster,
+    tile: tuple[int, int],
+    cell_buckets: int,
+    batch_polygons: int,
+    tolerance_m: float,
+    regularize: tuple[int, ...],
+) -> None:
+    _, whole = generalise(classes, tolerance_m, skip=(0,), regularize=regularize)
+    _, parts = generalise(
+        classes,
+        tolerance_m,
+        tile,
+        skip=(0,),
+        regularize=regularize,
+        cell_buckets=cell_buckets,
+        batch_polygons=batch_polygons,
+    )
+    assert same(whole, parts)
+
+
+def draw_rectangles(seed: int, size: int = 600, gap: int = 60) -> tuple[Raster, int]:
+    """Rotated rectangles, each in its own square, on class 0."""
+    rng = np.random.default_rng(seed)
+    classes = np.zeros((size, size), np.uint8)
+    row, col = np.mgrid[:size, :size] + 0.5
+    count = 0
+    for top in range(gap // 2, size, gap):
+        for left in range(gap // 2, size, gap):
+            angle, half = rng.uniform(0, np.pi), rng.uniform(8, 19, 2)
+            part = np.s_[top - gap // 2 : top + gap // 2, left - gap // 2 : left + gap // 2]
+            y, x = row[part] - top - rng.uniform(-0.5, 0.5), col[part] - left - rng.uniform(-0.5, 0.5)
+            along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
+            classes[part][(np.abs(along) < half[0]) & (np.abs(across) < half[1])] = BUILDING
+            count += 1
+    return classes, count
+
+
+@pytest.mark.parametrize("skip", [(), (0,)])
+def test_rotated_rectangles_get_four_corners(skip: tuple[int, ...]) -> None:
+    classes, count = draw_rectangles(0)
+    marked, found = generalise(classes, 1.0, skip=skip, regularize=(BUILDING,))
+    check_coverage(classes, marked, found, skip)
+    houses = found.geometries(TO_PIXELS)[found.class_id == BUILDING]
+    assert len(houses) == count
+    assert (shapely.get_num_coordinates(houses) == 5).mean() >= 0.95
+    before = marked.pixels[marked.class_id == BUILDING]
+    assert np.abs(shapely.area(houses) / before - 1).max() < 0.05
+
+
+def test_a_building_at_the_border_stays_there_and_is_regular() -> None:
+    row, col = np.mgrid[:80, :80] + 0.5
+    along, across = row * np.cos(0.5) + col * np.sin(0.5), col * np.cos(0.5) - row * np.sin(0.5)
+    classes = ((np.abs(along - 30) < 20) & (np.abs(across - 10) < 25)).astype(np.uint8)
+    classes[(classes == 0) & (row > 40)] = 2
+    marked, found = generalise(classes, 1.0, regularize=(BUILDING,))
+    check_coverage(classes, marked, found, ())
+    (house,) = found.geometries(TO_PIXELS)[found.class_id == BUILDING]
+    assert house.bounds[1] == 0
+    assert len(shapely.simplify(house, 0.02).exterior.coords) <= 7
+    assert abs(house.area - np.sum(classes == BUILDING)) < 0.03 * house.area
+
+
+def test_nothing_to_regularise_changes_nothing() -> None:
+    classes = make_scene(256)
+    _, plain = generalise(classes, 1.0)
+    _, other = generalise(classes, 1.0, regularize=(77,))
+    assert same(plain, other)
+
+
+@pytest.mark.slow
+def test_large_scenes_stay_coverages_whatever_the_tiles() -> None:
+    classes = make_scene(2048, noise=0.001)
+    _, whole = generalise(classes, 1.0, smooth=(0, 3), regularize=(BUILDING,))
+    check_edges(whole, classes.shape)
+    shapes = whole.geometries(TO_PIXELS)
+    assert shapely.is_valid(shapes).all()
+    assert (shapely.area(shapes) > 0).all()
+    _, parts = generalise(
+        classes, 1.0, (700, 512), smooth=(0, 3), regularize=(BUILDING,), cell_buckets=37, batch_polygons=511
+    )
+    assert same(whole, parts)
+
+
+def count_corners(found: PolygonBatch) -> int:
+    return int(np.sum(shapely.get_num_coordinates(found.geometries(TO_PIXELS)[found.class_id == BUILDING])))
+
+
+def test_pixels_that_are_not_square_are_regularised_as_metres() -> None:
+    classes, _ = draw_rectangles(3, size=240)
+    narrow = np.repeat(classes, 2, axis=0)
+    for pixel_m, regular in (((0.5, 1.0), True), ((0.3, 1.0), False)):
+        marked, found = generalise(narrow, 1.0, pixel_m=pixel_m, regularize=(BUILDING,))
+        check_coverage(narrow, marked, found, ())
+        _, plain = generalise(narrow, 1.0, pixel_m=pixel_m)
+        assert same(plain, found) != regular
+        assert count_corners(found) <= count_corners(plain)
