@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import InputError, OutputError
 
 # What SQLite and GDAL keep beside a file while they write it. SQLite's journals carry the data base's name; one left
 # behind would be played back into the next one.
@@ -86,6 +86,28 @@ def replace_folder(path: Path) -> Iterator[Path]:
 def gdal_name(path: Path) -> str:
     """The name under which GDAL opens a file that may be compressed."""
     return f"/vsigzip/{path.absolute()}" if path.suffix.lower() == ".gz" else str(path)
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a FlatGeobuf that is cut off: of such files GDAL leaves features out, or all of them, without a word.
+
+    Raises:
+        InputError: the last of the features that its header counts cannot be read.
+    """
+    if path.suffix.lower() != ".fgb":
+        return
+    import pyogrio.raw  # noqa: PLC0415  (keeps `geoseg --help` light)
+
+    features = pyogrio.read_info(path)["features"]  # below 1: not counted
+    try:
+        if features > 0:
+            pyogrio.raw.read(path, fids=[features - 1], columns=[])
+    except Exception as error:  # of several kinds
+        raise InputError(
+            f"{path} is cut off: it counts {features} features, and the last one cannot be read",
+            expected="a complete file",
+            remedy="make or download it again",
+        ) from error
 
 
 def _flush(path: Path) -> None:

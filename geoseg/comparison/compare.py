@@ -56,7 +56,7 @@ def compare(
     Raises:
         InputError: a side is no layer that can be read and placed, or a class is polygons on one side, lines on the
             other.
-        OptionError: a number cannot work, or the output's suffix is not known.
+        OptionError: a number cannot work, neither layer has `only_class`, or the output's suffix is not known.
         OutputError: the output exists and `overwrite` is off, or it cannot be written.
     """
     if not (math.isfinite(tolerance_m) and tolerance_m >= 0):
@@ -69,6 +69,13 @@ def compare(
             raise OptionError(f"the output {output} is one of the layers", expected="another file")
     with ExitStack() as stack:
         sides = [Stored.read(Path(side), stack, only_class=only_class) for side in (a, b)]
+        others = sides[0].left_out | sides[1].left_out
+        if others and not any(len(side.classes) for side in sides):
+            raise OptionError(
+                f"--only-class {only_class}, of which neither layer has an object",
+                expected=f"one of {', '.join(sorted(others))}",
+                remedy="check the name",
+            )
         task = _Task(sides[0], sides[1], Plane.about(*sides), tolerance_m, buffer_m, block_bytes)
         polygons = {name: task.compare_polygons(name) for name in _list_classes(sides, "polygon")}
         lines = {name: task.compare_lines(name, stack) for name in _list_classes(sides, "line")}

@@ -42,6 +42,7 @@ class Stored:
         ids: UTF-8.
         classes: (n,) class names.
         lines: (n,) bool, whether each is a LineString.
+        left_out: names of the classes that were not asked for.
     """
 
     name: str
@@ -50,10 +51,11 @@ class Stored:
     ids: Spool
     classes: NDArray[np.object_]
     lines: NDArray[np.bool_]
+    left_out: frozenset[str]
 
     @classmethod
     def read(cls, path: Path, stack: ExitStack, *, only_class: str | None) -> Stored:
-        """Read a layer once; its files live as long as `stack`.
+        """Read a layer once, or the objects of one class of it; its files live as long as `stack`.
 
         Raises:
             InputError: see `read_features`; or its layers are in several CRSs.
@@ -67,12 +69,16 @@ class Stored:
             if crs is not None and features.crs != crs:
                 raise InputError(f"{path} has layers in several CRSs", expected="one CRS")
             crs = features.crs
-            shapes.append(shapely.to_wkb(features.geometries, output_dimension=2))
-            ids.append(text.encode() for text in features.ids)
             # One string object a class, however many objects it has.
-            classes += [names.setdefault(name, name) for name in features.classes]
-            lines.append(shapely.get_type_id(features.geometries) == shapely.GeometryType.LINESTRING)
-        return cls(path.name, crs, shapes, ids, np.array(classes, object), np.concatenate(lines))
+            named = [names.setdefault(name, name) for name in features.classes]
+            wanted = [i for i, name in enumerate(named) if only_class in (None, name)]
+            geometries = features.geometries[wanted]
+            shapes.append(shapely.to_wkb(geometries, output_dimension=2))
+            ids.append(features.ids[i].encode() for i in wanted)
+            classes += [named[i] for i in wanted]
+            lines.append(shapely.get_type_id(geometries) == shapely.GeometryType.LINESTRING)
+        left_out = frozenset(names) - set(classes)
+        return cls(path.name, crs, shapes, ids, np.array(classes, object), np.concatenate(lines), left_out)
 
     def load(self, index: NDArray[np.integer]) -> NDArray[np.object_]:
         """Geometries in the CRS of the layer."""

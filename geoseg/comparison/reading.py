@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.errors import InputError
-from geoseg.files import gdal_name
+from geoseg.files import check_whole, gdal_name
 from geoseg.layers.read import is_layer_path, list_files
 from geoseg.legend import LAND_COVER
 
@@ -43,10 +43,11 @@ def read_features(path: Path, *, only_class: str | None) -> Iterator[Features]:
 
     Args:
         path: the file.
-        only_class: leave out other classes; features without a class are of this one.
+        only_class: what features are where the file does not say their classes.
 
     Raises:
-        InputError: it is no layer, cannot be read, has no CRS, or does not say its classes.
+        InputError: it is no layer, cannot be read, has no CRS, does not say its classes, or has no polygons or lines
+            among its features.
     """
     if not path.is_file():
         raise InputError(f"{path} is not there", expected="a vector layer", remedy="check the path")
@@ -62,7 +63,7 @@ def read_features(path: Path, *, only_class: str | None) -> Iterator[Features]:
             expected="whole objects",
             remedy="compare the layer that the tiles were made from",
         )
-    number = 0
+    number = objects = 0
     try:
         for crs, rows in (batch for file in list_files(path) for batch in _open(file)):
             wkb = rows.pop("geometry")
@@ -70,17 +71,16 @@ def read_features(path: Path, *, only_class: str | None) -> Iterator[Features]:
             ids = [str(number + i) if v is None else str(v) for i, v in enumerate(rows.get("id", [None] * len(wkb)))]
             number += len(wkb)
             features = _select(crs, shapely.from_wkb(np.array(wkb, object)), ids, named)
-            wanted = [i for i, name in enumerate(features.classes) if only_class in (None, name)]
-            yield Features(
-                crs,
-                features.geometries[wanted],
-                [features.ids[i] for i in wanted],
-                [features.classes[i] for i in wanted],
-            )
+            objects += len(features.ids)
+            yield features
     except InputError:
         raise
     except Exception as error:  # each driver has exceptions of its own
         raise InputError(f"{path} cannot be read as a vector layer: {error}", expected="a complete file") from error
+    if number and not objects:
+        raise InputError(
+            f"{path} has no polygons or lines", expected="objects with an extent, not points", remedy="check the layer"
+        )
 
 
 def _open(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
@@ -88,6 +88,7 @@ def _open(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     if path.suffix.lower() == ".parquet":
         yield from _open_parquet(path)
         return
+    check_whole(path)
     source = gdal_name(path)
     found = [str(name) for name in pyogrio.list_layers(source)[:, 0]]
     for layer in [name for name in MAP_LAYERS if name in found] or found[:1]:

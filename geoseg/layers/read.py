@@ -8,7 +8,7 @@ import geopandas
 import pyogrio
 
 from geoseg.errors import InputError
-from geoseg.files import gdal_name
+from geoseg.files import check_whole, gdal_name
 
 SUFFIXES = (
     ".gpkg",
@@ -38,7 +38,7 @@ def open_layer(path: Path | str, layer: str | None = None) -> geopandas.GeoDataF
         layer: which one of a file with several; the first one by default.
 
     Raises:
-        InputError: there is no such file or layer, it is no vector layer, or it has no CRS.
+        InputError: there is no such file or layer, it is no vector layer, cut off, or has no CRS.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,6 +79,7 @@ def list_files(path: Path) -> list[Path]:
 
 
 def _read_ogr(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
+    check_whole(path)
     source = gdal_name(path)
     names = pyogrio.list_layers(source)[:, 0].tolist()
     if layer is not None and layer not in names:

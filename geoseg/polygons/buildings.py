@@ -11,10 +11,10 @@ from scipy import sparse
 
 from geoseg.errors import InputError, OptionError
 from geoseg.polygons.chains import FloatArray
+from geoseg.polygons.noding import insert_touching_corners
 from geoseg.polygons.outlines import regularize_ring, thin_ring
 from geoseg.polygons.party_walls import Positions, straighten_shared
 from geoseg.polygons.rings import Int32, Int64, pack_keys
-from geoseg.polygons.simplify import insert_touching_corners
 
 # How far a vertex may be from a pixel corner, in pixels.
 OFF_GRID_PX = 0.01

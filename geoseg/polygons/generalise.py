@@ -46,6 +46,7 @@ def generalise_coverage(
     pixel_m: tuple[float, float],
     smooth: Collection[int] = (),
     regularize: Collection[int] = (),
+    detail_m: float = 0.0,
     cell_buckets: int = CELL_BUCKETS,
 ) -> Iterator[PolygonBatch]:
     """Replace pixel staircases by few straight edges; neighbours keep their common boundary.
@@ -63,13 +64,15 @@ def generalise_coverage(
         pixel_m: (height, width) of a pixel in metres.
         smooth: ids of classes with curved outlines: boundaries between them are smoothed before they are thinned.
         regularize: ids of classes whose polygons get few straight walls, right-angled where the staircase allows it.
+        detail_m: size of the smallest thing that the classes show, in metres, where that is larger than a pixel: walls
+            are judged by it.
         cell_buckets: length of a cell's side, in units of 8 pixels; without influence on what comes out.
 
     Yields:
         The batches in their order, without marks; coordinates are in 1/256 pixels (`SUBPIXELS`), so that
         `batch.geometries(transform * Affine.scale(1 / SUBPIXELS))` gives world coordinates.
     """
-    outlines = _Outlines(tolerance_m, pixel_m, smooth, regularize)
+    outlines = _Outlines(tolerance_m, pixel_m, smooth, regularize, detail_m)
     with TemporaryDirectory(dir=directory, prefix="generalise-") as folder:
         coverage = _Coverage(Path(folder), outlines)
         for batch in batches:
@@ -92,6 +95,7 @@ class _Outlines:
         pixel_m: tuple[float, float],
         smooth: Collection[int],
         regularize: Collection[int],
+        detail_m: float,
     ) -> None:
         row_m, col_m = (size / SUBPIXELS for size in pixel_m)
         self.limits = (
@@ -103,8 +107,9 @@ class _Outlines:
         self._radius = find_radius(tolerance_m, pixel_m)
         self._smooth = tuple(smooth)
         least = min(pixel_m)
-        regular_px = max(REGULAR_PX, REGULAR_SHARE * tolerance_m / least)
-        self._regular = ((pixel_m[0] / least, pixel_m[1] / least), regular_px)
+        unit_m = max(least, detail_m)
+        regular_px = max(REGULAR_PX, REGULAR_SHARE * tolerance_m / unit_m)
+        self._regular = ((pixel_m[0] / unit_m, pixel_m[1] / unit_m), regular_px)
         self.regularize = tuple(regularize) if max(pixel_m) <= LEAST_SQUARE * least else ()
 
     def propose(self, batch: PolygonBatch, border: tuple[int, int, int, int]) -> Footprints:

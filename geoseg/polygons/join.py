@@ -51,11 +51,6 @@ class TileJoiner:
         self._band = Window(0, 0, 0, 0)
 
     @property
-    def open_vertices(self) -> int:
-        """Vertices of the components that are not finished."""
-        return int(self._live[VERTICES])
-
-    @property
     def nbytes(self) -> int:
         """Memory of the open state in bytes."""
         return sum(array.nbytes for array in (*self._state, *self._fronts))

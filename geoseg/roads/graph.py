@@ -10,7 +10,7 @@ import pyogrio
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.files import gdal_name
+from geoseg.files import check_whole, gdal_name
 
 LAYER_NAME = "roads"
 _NEEDED = ("node_from", "node_to", "length_m")
@@ -57,11 +57,14 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return geopandas.read_parquet(path)
+        check_whole(path)
         source = gdal_name(path)
         names = [str(name) for name, _ in pyogrio.list_layers(source)]
         # Texts that look like dates stay texts, as in the other formats.
         options = {"DATE_AS_STRING": "YES"} if ".geojson" in path.name.lower() else {}
         frame = pyogrio.read_dataframe(source, layer=LAYER_NAME if LAYER_NAME in names else names[0], **options)
+    except InputError:
+        raise
     except Exception as error:  # each driver has exceptions of its own
         raise InputError(f"{path} cannot be read as a layer: {error}", expected="a complete file") from error
     if not isinstance(frame, geopandas.GeoDataFrame):

@@ -6,29 +6,27 @@ import contextlib
 import os
 import resource
 import sys
-import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
-from geoseg.errors import OptionError, OutputError
+from geoseg.errors import OptionError
 from geoseg.layers.write import check_layer_path
 from geoseg.polygons.kernel import announce_compiling
+from geoseg.polygons.marks import MAX_SIDE
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
 from geoseg.run.job import Job, Outputs, Prediction, digest
 from geoseg.run.layer import write_map
+from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
-RASTER_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,79 +63,6 @@ class SegmentResult:
     def mpx_per_s(self) -> float:
         """Million pixels of the raster per second."""
         return self.pixels / 1e6 / max(self.seconds, 1e-9)
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """Where and how a job runs; no result depends on it.
-
-    Args:
-        scheduler: "threads", "local", tcp://HOST:PORT or a scheduler file.
-        workers: threads or processes; None: one a processor.
-        work_dir: where finished tiles are kept; None: beside the output, emptied of tiles at the end.
-        fresh: forget what an earlier run finished.
-        overwrite: outputs that exist may be replaced.
-
-    Raises:
-        OptionError: there would be no worker.
-    """
-
-    scheduler: str = "threads"
-    workers: int | None = None
-    work_dir: Path | None = None
-    fresh: bool = False
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise OptionError(f"--workers {self.workers}", expected="1 or more")
-
-    def directory(self, outputs: Outputs) -> Path:
-        """The work directory."""
-        return (self.work_dir or outputs.layer.parent / ".geoseg" / outputs.layer.name).absolute()
-
-
-def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse outputs that could not be written at the end, or would replace an input, before any work is done.
-
-    Raises:
-        OptionError: a suffix names no format.
-        OutputError: an output exists, is an input or a directory, or lies where nothing can be written.
-    """
-    check_layer_path(outputs.layer, overwrite=True)
-    paths = [p.resolve() for p in outputs.paths()]
-    if len(set(paths)) != len(paths):
-        raise OutputError("two outputs have the same path", expected="a file of its own for each")
-    for raster in filter(None, (outputs.classes_raster, outputs.confidence_raster)):
-        if raster.suffix.lower() not in RASTER_SUFFIXES:
-            raise OptionError(f"{raster.name} is written as a GeoTIFF", expected=f"a name in {RASTER_SUFFIXES[0]}")
-    for path, given in product(paths, inputs):
-        # Not Path.exists, which raises where a name is too long for a file, as that of a URL may be.
-        if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
-            raise OutputError(f"{path} is an input", expected="a new file", remedy="choose another name")
-    unfinished = TileStore(execution.directory(outputs)).read_state().get("writing", [])
-    for path in paths:
-        if path.is_dir() or (path.exists() and not execution.overwrite and str(path) not in unfinished):
-            raise OutputError(
-                f"{path} exists" + (" and is a directory" if path.is_dir() else ""),
-                expected="a new file",
-                remedy="choose another name" if path.is_dir() else "choose another name, or say --overwrite",
-            )
-        _probe_folder(path)
-
-
-def _probe_folder(path: Path) -> None:
-    # Folders are made when there is something to put into them: here the nearest one that exists is tried.
-    folder = next(parent for parent in path.parents if os.path.lexists(parent))
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}",
-            expected="a folder that can be written",
-            remedy="choose another folder",
-        ) from error
 
 
 def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progress) -> SegmentResult:
@@ -189,6 +114,12 @@ def _check_plan(job: Job, outputs: Outputs) -> None:
         raise OptionError(
             f"{down} x {across} tiles", expected=f"at most {MAX_TILES}", remedy="choose a larger --tile-px"
         )
+    if job.options.generalises and max(job.plan.grid.rows, job.plan.grid.cols) > MAX_SIDE:
+        raise OptionError(
+            f"outlines to be simplified in a raster of {job.plan.grid.rows} x {job.plan.grid.cols} pixels",
+            expected=f"at most {MAX_SIDE} pixels a side",
+            remedy="--simplify 0, or cut the raster",
+        )
     pixel_m = min(job.plan.grid.ground_resolution_m())
     if check_layer_path(outputs.layer, overwrite=True).startswith(".geojson") and pixel_m < MIN_GEOJSON_PIXEL_M:
         raise OptionError(
@@ -218,16 +149,18 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[T
     gpu = isinstance(job.classes, Prediction) and job.classes.device == "cuda"
     with open_scheduler(execution.scheduler, execution.workers, gpu=gpu) as compute:
         nodes = build_graph(job)
-        progress.start("segment" if job.predicts else "trace", len(nodes))
+        merges = bool(job.options.min_unit_m2)
+        progress.start("segment" if job.predicts else "find small areas" if merges else "trace", len(nodes))
         compute(nodes, count)
         nodes = []
-        if job.options.min_unit_m2:
+        if merges:
+            progress.start("merge small areas", None)
             merge_components(job)
             nodes += build_stage(job, TRACES, trace_tile_file)
         for number in job.options.roads:
             nodes += build_stage(job, f"{ROADS}/{number}", partial(trace_tile_roads, class_id=number))
         if nodes:
-            progress.start("trace", len(nodes))
+            progress.start("trace" if merges else "trace roads", len(nodes))
             compute(nodes, count)
     return receipts
 

@@ -10,7 +10,7 @@ from geoseg.errors import OptionError
 from geoseg.legend import ClassLegend, GeometryKind
 from geoseg.run.job import LayerOptions
 
-MIN_UNIT_M2: dict[GeometryKind, float] = {"background": 10.0, "building": 10.0, "network": 30.0, "area": 30.0}
+MIN_UNIT_M2: dict[GeometryKind, float] = {"background": 4.0, "building": 6.0, "network": 15.0, "area": 5.0}
 """Smallest area of a polygon by what it is, where nothing else is said."""
 
 STEP_KINDS: dict[str, GeometryKind] = {"regularize": "building", "smooth": "area", "roads": "network"}
@@ -44,12 +44,13 @@ class Finish:
         """The same without all that makes polygons other than the pixels."""
         return replace(self, min_unit_m2=0.0, simplify_m=None, regularize=False, smooth=False)
 
-    def options(self, legend: ClassLegend, *, detail_m: float) -> LayerOptions:
+    def options(self, legend: ClassLegend, *, pixel_m: float, model_pixel_m: float = 0.0) -> LayerOptions:
         """The options for the classes of a legend.
 
         Args:
             legend: the classes.
-            detail_m: size of the smallest thing that the classes show: a pixel, or half one of the model's.
+            pixel_m: size of the class raster's pixels in metres.
+            model_pixel_m: size of the pixels that the model saw, where one did.
 
         Raises:
             OptionError: a class is not in the legend, or a number is out of range.
@@ -57,11 +58,12 @@ class Finish:
         kinds: dict[GeometryKind, tuple[int, ...]] = {
             kind: tuple(c.id for c in legend.classes if c.kind == kind) for kind in MIN_UNIT_M2
         }
-        simplify_m = detail_m if self.simplify_m == "auto" else self.simplify_m or None
+        simplify_m = max(pixel_m, model_pixel_m / 2) if self.simplify_m == "auto" else self.simplify_m or None
         return LayerOptions(
             min_unit_m2=_choose_units(self.min_unit_m2, legend),
             simplify_m=simplify_m,
             regularize=kinds["building"] if self.regularize and simplify_m else (),
+            detail_m=max(pixel_m, model_pixel_m),
             smooth=kinds["area"] if self.smooth and simplify_m else (),
             roads=kinds["network"] if self.roads else (),
             min_area_m2=self.min_area_m2,

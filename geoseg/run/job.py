@@ -64,6 +64,7 @@ class LayerOptions:
         min_unit_m2: pairs of class id and area: smaller components become part of a neighbour.
         simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
         regularize: class ids whose outlines become straight walls.
+        detail_m: size of the smallest thing that the classes show, by which walls are judged.
         smooth: class ids whose outlines become smooth.
         roads: class ids that leave a network of centrelines.
         min_area_m2: smaller polygons are left out at the very end.
@@ -75,6 +76,7 @@ class LayerOptions:
     min_unit_m2: tuple[tuple[int, float], ...] = ()
     simplify_m: float | None = None
     regularize: tuple[int, ...] = ()
+    detail_m: float = 0.0
     smooth: tuple[int, ...] = ()
     roads: tuple[int, ...] = ()
     min_area_m2: float = 0.0

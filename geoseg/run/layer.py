@@ -106,6 +106,7 @@ def _finish_polygons(job: Job) -> tuple[Iterator[PolygonBatch], Affine]:
         pixel_m=grid.ground_resolution_m(),
         smooth=smooth,
         regularize=options.regularize,
+        detail_m=options.detail_m,
     )
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import BudgetError, OptionError
-from geoseg.run.execute import Execution
 from geoseg.run.job import Job, Prediction
+from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import default_workers
 from geoseg.tiles.patches import LATTICE_PX, PatchLattice
 

@@ -9,10 +9,11 @@ from geoseg.legend import ClassLegend
 from geoseg.progress import Progress, Silence
 from geoseg.raster.classes import open_class_raster
 from geoseg.raster.scene import describe_source
-from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
+from geoseg.run.execute import SegmentResult, execute
 from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
 from geoseg.run.job import Job
 from geoseg.run.memory import check_budget, parse_bytes
+from geoseg.run.outputs import Execution, check_outputs
 from geoseg.run.segment import check_tile_px, make_outputs
 from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import TileStore
@@ -87,7 +88,7 @@ def polygonize(
         legend=legend,
         skip=() if raster.nodata is None else (raster.nodata,),
         store=TileStore(execution.directory(outputs)),
-        options=finish.options(legend, detail_m=max(raster.grid.ground_resolution_m())),
+        options=finish.options(legend, pixel_m=max(raster.grid.ground_resolution_m())),
         scene=describe_source(raster.source.path),
         made_by={},
     )

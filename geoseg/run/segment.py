@@ -15,10 +15,11 @@ from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import parse_aoi
 from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
-from geoseg.run.execute import Execution, SegmentResult, check_outputs, execute
+from geoseg.run.execute import SegmentResult, execute
 from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
 from geoseg.run.job import Job, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
+from geoseg.run.outputs import Execution, check_outputs
 from geoseg.run.scheduler import ON_THIS_MACHINE
 from geoseg.tiles.patches import LATTICE_PX, PatchLattice, fit_patches
 from geoseg.tiles.plan import TilePlan
@@ -117,7 +118,7 @@ def segment(
         legend=package.legend,
         skip=(*sorted(package.legend.background_ids), package.legend.nodata),
         store=TileStore(execution.directory(outputs)),
-        options=finish.options(package.legend, detail_m=max(pixel_m, package.ground_resolution_m / 2)),
+        options=finish.options(package.legend, pixel_m=pixel_m, model_pixel_m=package.ground_resolution_m),
         scene=describe_source(source.path),
         made_by={"model": package.name, "model_checksum": package.fingerprint},
     )

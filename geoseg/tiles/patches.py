@@ -54,11 +54,6 @@ class PatchLattice:
             return rows
         return min(rows, max(1, STRIP_PX // (cols * self.unit_px[0])) * self.unit_px[0])
 
-    @property
-    def overhead(self) -> float:
-        """Predicted pixels per kept pixel."""
-        return (self.patch_px / (self.patch_px - 2 * self.halo_px)) ** 2
-
     def count(self, grid: GeoGrid) -> int:
         """How many patches cover a raster."""
         rows, cols = self.core_px

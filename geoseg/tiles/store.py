@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -68,7 +68,7 @@ class TileStore:
     def empty_folder(self, stage: str) -> Path:
         """An empty folder for a stage that starts anew in every run."""
         folder = self.directory / stage
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_folder(folder)
         folder.mkdir()
         return folder
 
@@ -77,7 +77,7 @@ class TileStore:
         state = self.read_state()
         keys = state.get("stages", {})
         if keys.get(stage) != key:
-            shutil.rmtree(self.directory / stage, ignore_errors=True)
+            _remove_folder(self.directory / stage)
             self.write_state(state | {"stages": keys | {stage: key}})
 
     def read_state(self) -> dict[str, Any]:
@@ -101,8 +101,7 @@ class TileStore:
     def clear_tiles(self) -> None:
         """Forget every tile and keep the state."""
         for stage in STAGES:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self.directory / stage)
+            _remove_folder(self.directory / stage)
 
 
 @contextmanager
@@ -131,6 +130,20 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
                 remedy="choose another --work-dir",
             ) from error
         yield store
+
+
+def _remove_folder(folder: Path) -> None:
+    if not folder.exists():
+        return
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        # What is left of it would be taken for finished work of another job.
+        raise OutputError(
+            f"{folder} cannot be removed: {error.strerror or error}",
+            expected="a work directory of which everything can be removed",
+            remedy="remove it, or choose another --work-dir",
+        ) from error
 
 
 def _refuse_foreign(store: TileStore) -> None:

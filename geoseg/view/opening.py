@@ -13,7 +13,7 @@ import pyogrio
 from pyproj import Transformer
 
 from geoseg.errors import InputError
-from geoseg.files import gdal_name
+from geoseg.files import check_whole, gdal_name
 from geoseg.layers.read import ROADS, SUFFIXES, is_layer_path, list_files
 from geoseg.view.parquet import ParquetLayer
 from geoseg.view.projection import LONLAT, Box, PageProjection, unite_boxes
@@ -44,7 +44,7 @@ def open_view(path: Path | str) -> ViewedFile:
         path: the layer; `map_roads.geojson` is taken along with `map.geojson`, and so for every suffix.
 
     Raises:
-        InputError: there is no such file, it is no vector layer, or one of its layers has no CRS.
+        InputError: there is no such file, it is no vector layer, cut off, or one of its layers has no CRS.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,6 +93,7 @@ def _open_layers(path: Path) -> list[ViewLayer]:
     if path.suffix.lower() == ".parquet":
         return [ParquetLayer(path, path.stem)]
     with translate_faults(path):
+        check_whole(path)
         names = [str(name) for name, kind in pyogrio.list_layers(gdal_name(path)) if kind and "Point" not in kind]
     if not names:
         raise InputError(f"{path} has no layer of areas or lines", expected="a vector layer")

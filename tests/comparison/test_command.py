@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from geoseg.cli.comparing import compare
+from geoseg.errors import InputError, OptionError
 from tests.comparison.scenes import make_town, save_both
 
 
@@ -26,3 +28,20 @@ def test_table_and_json(tmp_path: Path) -> None:
     found = json.loads(done.output)
     assert found["polygons"]["building"]["objects"] == truth | {"noise": 0}
     assert output.exists()
+
+
+def test_a_class_that_neither_layer_has_is_refused(tmp_path: Path) -> None:
+    a, b, _ = make_town()
+    a_path, b_path = save_both(tmp_path, a, b.assign(**{"class": "shed"}))
+    with pytest.raises(OptionError, match=r"bogus(.|\n)*building, shed"):
+        CliRunner().invoke(compare, [str(a_path), str(b_path), "--only-class", "bogus"], catch_exceptions=False)
+    done = CliRunner().invoke(compare, [str(a_path), str(b_path), "--only-class", "shed"], catch_exceptions=False)
+    assert done.output.splitlines()[3].split()[:3] == ["shed", "0", str(len(b))]
+
+
+@pytest.mark.parametrize("options", [[], ["--only-class", "building"]])
+def test_points_are_no_objects(tmp_path: Path, options: list[str]) -> None:
+    a, b, _ = make_town()
+    a_path, b_path = save_both(tmp_path, a, b.set_geometry(b.centroid))
+    with pytest.raises(InputError, match=r"b\.fgb has no polygons or lines"):
+        CliRunner().invoke(compare, [str(a_path), str(b_path), *options], catch_exceptions=False)

@@ -250,6 +250,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     torn.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="cannot be read"):
         compare(good, torn)
+    cut = tmp_path / "cut.fgb"
+    cut.write_bytes(good.read_bytes()[:2000])
+    with pytest.raises(InputError, match="cut off"):
+        compare(good, cut)
     with pytest.raises(InputError, match="lines on the other"):
         compare(good, save(make_layer(list(a.exterior), "building"), tmp_path / "lines.fgb"))
     with pytest.raises(OptionError, match="tolerance"):

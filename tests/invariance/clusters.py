@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from distributed import Client
+
 ROOT = Path(__file__).parents[2]
 DASK = [sys.executable, "-m", "dask"]
 
@@ -68,6 +70,10 @@ class Cluster:
         command = [*DASK, "worker", at or self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny", *options]
         self.workers.append(start_quietly([*command, *(["--preload", preload] if preload else [])]))
         return self.workers[-1]
+
+    def await_workers(self) -> None:
+        with Client(self.address) as client:
+            client.wait_for_workers(len(self.workers), timeout=60)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def test_tasks_carry_receipts_only(cluster: Cluster, noise: Path, tmp_path: Path
     cluster.add_worker(at=proxy.address)
     cluster.add_worker(at=proxy.address)
     traffic = []
-    for tile_px in (40, 20):
+    for tile_px in (64, 32):
         before = proxy.bytes
         result = geoseg.polygonize(
             noise, tmp_path / f"{tile_px}.fgb", tile_px=tile_px, scheduler=proxy.address, min_unit_m2=1.0
@@ -60,7 +60,7 @@ def test_tasks_carry_receipts_only(cluster: Cluster, noise: Path, tmp_path: Path
         traffic.append((result.tiles, proxy.bytes - before))
     proxy.close()
     (few, small), (many, large) = traffic
-    assert (few, many) == (64, 256)
+    assert (few, many) == (25, 100)
     print(f"{small} {large}, {(large - small) / (many - few):.0f} a tile")
     assert large / many < TRAFFIC_BYTES
     assert (large - small) / (many - few) < TRAFFIC_BYTES
@@ -86,7 +86,7 @@ def test_work_balances_and_an_added_worker_is_used(cluster: Cluster) -> None:
 
 def test_a_killed_worker_loses_nothing(cluster: Cluster, noise: Path, tmp_path: Path) -> None:
     cluster.add_worker()
-    geoseg.polygonize(noise, tmp_path / "calm.fgb", tile_px=40, min_unit_m2=1.0, workers=1)
+    geoseg.polygonize(noise, tmp_path / "calm.fgb", tile_px=64, min_unit_m2=1.0, workers=1)
 
     class Killer:
         done = 0
@@ -96,17 +96,17 @@ def test_a_killed_worker_loses_nothing(cluster: Cluster, noise: Path, tmp_path: 
 
         def advance(self, steps: int = 1) -> None:
             self.done += steps
-            if self.done == 20:
+            if self.done == 8:
                 cluster.workers[0].kill()
 
         def note(self, text: str) -> None:
             pass
 
-    options = {"tile_px": 40, "min_unit_m2": 1.0, "progress": Killer()}
+    options = {"tile_px": 64, "min_unit_m2": 1.0, "progress": Killer()}
     result = geoseg.polygonize(noise, tmp_path / "map.fgb", scheduler=cluster.address, **options)
     assert cluster.workers[0].wait(10) != 0
     assert cluster.workers[1].poll() is None
-    assert result.tiles == 64
+    assert result.tiles == 25
     assert (tmp_path / "map.fgb").read_bytes() == (tmp_path / "calm.fgb").read_bytes()
 
 

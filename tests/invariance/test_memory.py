@@ -12,6 +12,10 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
+from geoseg.grid import GeoGrid
+from geoseg.legend import LAND_COVER
+from geoseg.raster.cog import write_class_raster
+
 SMALL_PX, LARGE_PX = 4096, 16384
 MOTIF_PX = 2048
 ALLOWED_GROWTH = 1.15
@@ -26,14 +30,21 @@ def write_motif(path: Path, bands: np.ndarray) -> Path:
     return path
 
 
-def repeat_motif(motif: Path, size_px: int) -> Path:
-    """A VRT of `size_px` squared that repeats a raster."""
+def write_classes(path: Path, classes: np.ndarray) -> Path:
+    grid = GeoGrid(rasterio.CRS.from_epsg(32633).to_wkt(), from_origin(500000, 5600000, 0.4, 0.4), *classes.shape)
+    write_class_raster(path, grid, [(grid.window, classes)], legend=LAND_COVER)
+    return path
+
+
+def repeat_motif(motif: Path, size_px: int, *, nodata: int | None = None) -> Path:
+    """A VRT of `size_px` squared that repeats a raster with its legend."""
     with rasterio.open(motif) as source:
         wkt, transform, count = source.crs.to_wkt(), source.transform.to_gdal(), source.count
         tags = [source.tags(band) for band in source.indexes]
     bands = []
     for band in range(1, count + 1):
         legend = "".join(f'<MDI key="{key}">{value}</MDI>' for key, value in tags[band - 1].items())
+        unknown = "" if nodata is None else f"<NoDataValue>{nodata}</NoDataValue>"
         sources = "".join(
             f'<SimpleSource><SourceFilename relativeToVRT="1">{motif.name}</SourceFilename>'
             f"<SourceBand>{band}</SourceBand>"
@@ -43,7 +54,8 @@ def repeat_motif(motif: Path, size_px: int) -> Path:
             for x in range(0, size_px, MOTIF_PX)
         )
         bands.append(
-            f'<VRTRasterBand dataType="Byte" band="{band}"><Metadata>{legend}</Metadata>{sources}</VRTRasterBand>'
+            f'<VRTRasterBand dataType="Byte" band="{band}">'
+            f"{unknown}<Metadata>{legend}</Metadata>{sources}</VRTRasterBand>"
         )
     vrt = motif.with_name(f"{motif.stem}_{size_px}.vrt")
     vrt.write_text(
@@ -68,14 +80,18 @@ def peak_bytes(code: str) -> int:
     return int(done.stdout)
 
 
+FINISH = {"min_unit_m2": 5.0, "simplify_m": "auto", "regularize": True, "smooth": True, "roads": True}
+
+
 @pytest.mark.slow
-def test_polygonize(tmp_path: Path) -> None:
-    motif = write_motif(tmp_path / "classes.tif", make_classes()[None])
+@pytest.mark.parametrize("options", [{}, FINISH], ids=["exact", "finished"])
+def test_polygonize(options: dict[str, object], tmp_path: Path) -> None:
+    motif = write_classes(tmp_path / "classes.tif", make_classes())
     peaks = [
         peak_bytes(
             "import geoseg\n"
             f"layer = {str(tmp_path / f'{size}.gpkg')!r}\n"
-            f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, layer, workers=2)"
+            f"result = geoseg.polygonize({str(repeat_motif(motif, size))!r}, layer, workers=2, **{options!r})"
         )
         for size in (SMALL_PX, LARGE_PX)
     ]

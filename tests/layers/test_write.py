@@ -317,3 +317,18 @@ def test_open_layer_names_the_fault(tmp_path):
         (tmp_path / f"a{suffix}").write_text("no layer")
         with pytest.raises(InputError, match="cannot be read"):
             open_layer(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("share", [0.06, 0.1, 0.4, 0.7, 0.95])
+def test_a_layer_that_is_cut_off_is_no_empty_layer(tmp_path, share):
+    path = tmp_path / "map.fgb"
+    write(path, to_layer(make_batch(500)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="cut off"):
+        open_layer(path)
+
+
+def test_a_layer_without_features_is_whole(tmp_path):
+    write(tmp_path / "map.fgb", to_layer(make_batch(0)))
+    assert len(open_layer(tmp_path / "map.fgb")) == 0

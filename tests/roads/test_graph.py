@@ -83,6 +83,10 @@ def test_what_is_no_network_is_refused(network: RoadNetwork, tmp_path: Path) -> 
     with pytest.raises(InputError, match="cannot be read"):
         open_network(tmp_path / "text.gpkg")
     frame = as_frame(network, make_grid(1000, 1000))
+    frame.to_file(tmp_path / "roads.fgb")
+    (tmp_path / "cut.fgb").write_bytes((tmp_path / "roads.fgb").read_bytes()[:2000])
+    with pytest.raises(InputError, match="cut off"):
+        open_network(tmp_path / "cut.fgb")
     frame.drop(columns="node_to").to_file(tmp_path / "lines.gpkg")
     with pytest.raises(InputError, match="node_to"):
         open_network(tmp_path / "lines.gpkg")

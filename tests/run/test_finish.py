@@ -11,12 +11,16 @@ import networkx
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import geoseg
 from geoseg.legend import LAND_COVER, ClassLegend
+from geoseg.polygons.marks import MAX_SIDE
+from geoseg.progress import Silence
 from geoseg.run.finish import MIN_UNIT_M2, Finish
 from tests.conftest import MakeRaster
 
@@ -128,6 +132,54 @@ def test_nothing_of_an_earlier_minimum_unit_is_left(raster: Path, tmp_path: Path
     assert (tmp_path / "map.fgb").read_bytes() == (tmp_path / "fresh" / "map.fgb").read_bytes()
 
 
+def test_a_raster_too_large_for_a_finish_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "wide.tif"
+    profile = {"driver": "GTiff", "height": 4, "width": MAX_SIDE + 1, "count": 1, "dtype": "uint8", "SPARSE_OK": True}
+    with rasterio.open(path, "w", **profile, crs="EPSG:32737", transform=Affine(0.1, 0, 500_000, 0, -0.1, 9_330_000)):
+        pass
+    heard = Listener()
+    with pytest.raises(geoseg.OptionError, match=f"{MAX_SIDE + 1}(.|\n)*--simplify"):
+        geoseg.polygonize(path, tmp_path / "map.fgb", min_unit_m2=1.0, simplify_m=0.1, progress=heard)
+    assert heard.stages == []
+
+
+class Listener(Silence):
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int | None]] = []
+
+    def start(self, stage: str, total: int | None) -> None:
+        self.stages.append((stage, total))
+
+
+@pytest.mark.parametrize(
+    ("options", "stages"),
+    [
+        ({}, [("trace", 4)]),
+        ({"roads": True}, [("trace", 4), ("trace roads", 4)]),
+        ({"min_unit_m2": 4.0}, [("find small areas", 4), ("merge small areas", None), ("trace", 4)]),
+        ({"min_unit_m2": 4.0, "roads": True}, [("find small areas", 4), ("merge small areas", None), ("trace", 8)]),
+    ],
+)
+def test_stages_are_called_what_they_do(
+    raster: Path, tmp_path: Path, options: dict[str, Any], stages: list[tuple[str, int | None]]
+) -> None:
+    heard = Listener()
+    geoseg.polygonize(raster, tmp_path / "map.gpkg", tile_px=200, progress=heard, **options)
+    assert heard.stages == [*stages, ("write polygons", None)]
+
+
+def test_roads_of_an_earlier_run_are_not_left_beside_another_map(raster: Path, tmp_path: Path) -> None:
+    path, roads = tmp_path / "map.fgb", tmp_path / "map_roads.fgb"
+    geoseg.polygonize(raster, path, roads=True)
+    before = path.read_bytes(), roads.read_bytes()
+    with pytest.raises(geoseg.OutputError, match=r"map_roads\.fgb(.|\n)*remove it"):
+        geoseg.polygonize(raster, path, overwrite=True)
+    assert (path.read_bytes(), roads.read_bytes()) == before
+    geoseg.polygonize(raster, tmp_path / "map.gpkg")
+    roads.unlink()
+    geoseg.polygonize(raster, path, overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -158,22 +210,22 @@ class TestFinish:
     """What a user says becomes options for the classes of a legend."""
 
     def test_by_kind(self) -> None:
-        options = Finish().options(LAND_COVER, detail_m=0.4)
+        options = Finish().options(LAND_COVER, pixel_m=0.4)
         assert dict(options.min_unit_m2) == {c.id: MIN_UNIT_M2[c.kind] for c in LAND_COVER.classes}
         assert (options.simplify_m, options.regularize, options.smooth, options.roads) == (0.4, (1,), (3,), (2,))
 
     def test_exact_is_none_of_it(self) -> None:
-        options = Finish(min_area_m2=3.0).exact().options(LAND_COVER, detail_m=0.4)
+        options = Finish(min_area_m2=3.0).exact().options(LAND_COVER, pixel_m=0.4)
         assert not options.generalises
         assert (options.min_unit_m2, options.regularize, options.smooth) == ((), (), ())
         assert options.min_area_m2 == 3.0
 
     def test_without_simplification_outlines_stay(self) -> None:
-        options = Finish(simplify_m=0).options(LAND_COVER, detail_m=0.4)
+        options = Finish(simplify_m=0).options(LAND_COVER, pixel_m=0.4)
         assert (options.simplify_m, options.regularize, options.smooth) == (None, (), ())
 
     def test_one_unit_for_all_classes_of_a_raster_without_names(self) -> None:
-        options = Finish(min_unit_m2=2.0).options(ClassLegend.unnamed(), detail_m=1.0)
+        options = Finish(min_unit_m2=2.0).options(ClassLegend.unnamed(), pixel_m=1.0)
         assert dict(options.min_unit_m2) == dict.fromkeys(range(256), 2.0)
 
     @pytest.mark.parametrize(
@@ -189,4 +241,4 @@ class TestFinish:
     )
     def test_nonsense_is_refused(self, finish: Finish) -> None:
         with pytest.raises(geoseg.OptionError):
-            finish.options(LAND_COVER, detail_m=0.4)
+            finish.options(LAND_COVER, pixel_m=0.4)

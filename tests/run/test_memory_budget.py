@@ -20,9 +20,9 @@ from geoseg.raster.classes import ClassRaster
 from geoseg.raster.reader import RasterSource
 from geoseg.raster.scale import ByteScale
 from geoseg.raster.scene import SceneInfo
-from geoseg.run.execute import Execution
 from geoseg.run.job import Job, LayerOptions, Prediction
 from geoseg.run.memory import available_bytes, check_budget, format_bytes, parse_bytes, run_bytes, task_bytes
+from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import default_workers
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import TilePlan

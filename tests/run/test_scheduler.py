@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +154,52 @@ def test_a_scheduler_that_is_none(monkeypatch: pytest.MonkeyPatch, address: str)
         compute_receipts(make_nodes(1), scheduler=address)
     assert caught.value.expected
     assert address in caught.value.found
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0" * 64], ids=["silent", "ssh", "zeros"])
+def test_what_listens_is_no_scheduler(monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
+    """It takes calls, and a client would wait for its first word, or for the rest of it."""
+    monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        calls: list[socket.socket] = []
+
+        def listen() -> None:
+            with suppress(OSError):
+                while True:
+                    calls.append(listener.accept()[0])
+                    calls[-1].sendall(greeting)
+
+        threading.Thread(target=listen, daemon=True).start()
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(geoseg.OptionError, match=f"no dask scheduler answers at {address}"):
+            compute_receipts(make_nodes(1), scheduler=address)
+    for call in calls:
+        call.close()
+
+
+@pytest.mark.parametrize("text", ["", "tcp://127.0.0.1:1", "[]", '{"id": 1}', '{"address": 5}', '{"address": "tls:"}'])
+def test_a_scheduler_file_that_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text(text)
+    with pytest.raises(geoseg.OptionError, match=r"scheduler\.json"):
+        compute_receipts(make_nodes(1), scheduler=str(file))
+
+
+@pytest.mark.cluster
+def test_a_worker_is_no_scheduler() -> None:
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None, host="127.0.0.1", protocol="tcp") as cluster,
+        pytest.raises(geoseg.OptionError, match="a dask worker answers"),
+    ):
+        compute_receipts(make_nodes(1), scheduler=cluster.workers[0].address)
+
+
+def test_threads_need_no_distributed(tmp_path: Path, make_raster: MakeRaster) -> None:
+    """It costs a third of a second, and as much again when the process ends."""
+    path = make_raster(np.ones((1, 9, 9), np.uint8), "classes.tif")
+    code = f"import sys, geoseg; geoseg.polygonize({str(path)!r}, {str(tmp_path / 'map.fgb')!r})\n"
+    code += "sys.exit('distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.cluster

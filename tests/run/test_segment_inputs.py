@@ -184,12 +184,12 @@ class TestResult:
         tiles = run.result.tiles
         assert listener.stages == {
             "segment": tiles,
-            "trace": tiles,
+            "trace roads": tiles,
             "write polygons": None,
             "write classes": None,
             "write confidence": None,
         }
-        assert listener.steps["segment"] == listener.steps["trace"] == tiles > 1
+        assert listener.steps["segment"] == listener.steps["trace roads"] == tiles > 1
         assert listener.steps["write polygons"] == len(run.layer)
 
     def test_a_relative_output_in_a_new_folder(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,26 @@ class TestReplaceFile:
         with replace_file(path) as temporary:
             temporary.write_text("newer")
         assert [p.read_text() for p in tmp_path.iterdir()] == ["newer"]
+
+
+@pytest.mark.parametrize("forget", [lambda s: s.keep_stage("traces", "b"), lambda s: s.empty_folder("traces")])
+def test_tiles_that_cannot_be_removed_are_not_taken_for_new_ones(
+    tmp_path: Path, tile: Tile, monkeypatch: pytest.MonkeyPatch, forget: Callable[[TileStore], object]
+) -> None:
+    with hold_store(tmp_path, "job") as store:
+        store.keep_stage("traces", "a")
+        path = store.path("traces", tile, ".safetensors")
+        path.parent.mkdir()
+        path.write_bytes(b"of a")
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", refuse)
+            with pytest.raises(OutputError, match="traces cannot be removed"):
+                forget(store)
+        store.keep_stage("traces", "a")
+        assert path.read_bytes() == b"of a"
+        forget(store)
+        assert not path.exists()

@@ -221,6 +221,11 @@ def test_what_cannot_be_shown_is_refused_and_leaves_no_file(
     ]:
         with pytest.raises(InputError, match=words):
             write_map_page(tmp_path / name, output)
+    whole = write_frame(make_frame(400), tmp_path / "whole.fgb").read_bytes()
+    for share in (0.1, 0.5):
+        (tmp_path / "cut.fgb").write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InputError, match="cut off"):
+            write_map_page(tmp_path / "cut.fgb", output)
     with pytest.warns(UserWarning, match="crs"):
         make_frame(3).set_crs(None, allow_override=True).to_file(tmp_path / "lost.fgb")
     with pytest.raises(InputError, match="no CRS"):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from geoseg.grid import Window
 from geoseg.polygons.join import join_tiles
+from geoseg.polygons.noding import insert_touching_corners
 from geoseg.polygons.rings import PolygonBatch
-from geoseg.polygons.simplify import insert_touching_corners
 from geoseg.polygons.trace import trace_tile
 
 
