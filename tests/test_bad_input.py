@@ -248,7 +248,7 @@ class TestOptions:
         refuse("segment", image, "-o", tmp_path / "map.gpkg", "--memory", "lots", expect="4GiB")
 
     def test_unknown_scheduler(self, refuse: Run, tmp_path: Path, image: Path) -> None:
-        refuse("segment", image, "-o", tmp_path / "map.gpkg", "--scheduler", "slurm", expect="threads, local or tcp")
+        refuse("segment", image, "-o", tmp_path / "map.gpkg", "--scheduler", "slurm", expect="threads, local, tcp")
 
     def test_exact_and_simplify(self, refuse: Run, tmp_path: Path, image: Path) -> None:
         refuse("segment", image, "-o", tmp_path / "m.gpkg", "--exact", "--simplify", "1", expect="one of them")

@@ -63,7 +63,12 @@ class MinUnits(click.ParamType[float | str | dict[str, float]]):
 def run_options(command: Command) -> Command:
     """The options that `segment` and `polygonize` share."""
     options = [
-        click.option("--scheduler", default="threads", show_default=True, help="threads, local or tcp://HOST:PORT."),
+        click.option(
+            "--scheduler",
+            default="threads",
+            show_default=True,
+            help="threads, local, tcp://HOST:PORT or a scheduler file.",
+        ),
         click.option("--workers", type=click.IntRange(min=1), help="Threads or processes; default: one a processor."),
         click.option("--memory", help="Memory budget such as 4GiB; a run that needs more is refused."),
         click.option("--tile-px", type=click.IntRange(min=1), help="Wanted tile side in source pixels."),

@@ -40,7 +40,8 @@ class Stages:
 stages = Stages()
 result = geoseg.{function}({image!r}, {layer!r}, overwrite=True, fresh=True, progress=stages, **{options!r})
 usage = resource.getrusage(resource.RUSAGE_SELF)
-facts = [result.seconds, usage.ru_utime + usage.ru_stime, result.peak_bytes, sum(result.polygons.values()), stages.tiles_s]
+polygons = sum(result.polygons.values())
+facts = [result.seconds, usage.ru_utime + usage.ru_stime, result.peak_bytes, polygons, stages.tiles_s]
 print(json.dumps(facts))
 """
 PAINT = """
