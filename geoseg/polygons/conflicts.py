@@ -160,11 +160,21 @@ def _compare_rigid(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
             failed[s] |= SPLIT
         else:
             revoke_one(pieces, r, r, failed)
+    if mine and its and _is_one_outline(pieces, k, other):
+        return
     for end in (0, 1):
         if _is_passed(pieces, k, _find_way(pieces, other, end)):
             _blame_pass(pieces, k, other, end, failed)
         if last[other] - first[other] == 1 and _is_passed(pieces, other, _find_way(pieces, k, end)):
             _blame_pass(pieces, other, k, end, failed)
+
+
+# An outline that is simple has its own corners on no wrong side, however far they have moved past one another's walls.
+@kernel
+def _is_one_outline(pieces: Pieces, k: int, other: int) -> bool:
+    """Whether two rigid pieces are walls of one proposal."""
+    mine, its = pieces.needs[k], pieces.needs[other]
+    return bool(mine[0] == its[0] and mine[1] < 0 and its[1] < 0 and mine[0] & 1)
 
 
 @kernel

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import geopandas
 import numpy as np
@@ -21,7 +22,13 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
+from geoseg.grid import Window
+from geoseg.polygons.arcs import SUBPIXELS
 from geoseg.polygons.buildings import regularize_buildings
+from geoseg.polygons.generalise import generalise_coverage
+from geoseg.polygons.join import join_tiles
+from geoseg.polygons.rings import PolygonBatch
+from geoseg.polygons.trace import TileTrace, trace_tile
 
 PIXEL_M = 0.4
 LABELS = Path(__file__).parents[3] / "shared" / "data" / "oam" / "labels"
@@ -169,6 +176,52 @@ def run_peer(**options: object) -> Method:
     return run
 
 
+class CoverageStage:
+    """What `geoseg segment` does after the join, walls included; drawing and tracing come before and count once."""
+
+    BLOCK_PX = 1000
+    MARGIN_PX = 100
+
+    def __init__(self) -> None:
+        self._traced: dict[int, list[PolygonBatch]] = {}
+
+    def __call__(self, rough: Shapes) -> Shapes:
+        number = {(*self._place(shape), k % 254 + 1): k for k, shape in enumerate(rough)}
+        if id(rough) not in self._traced:
+            self._traced = {id(rough): list(join_tiles(self._trace(rough)))}
+        shapes = np.full(len(rough), shapely.Polygon())
+        with TemporaryDirectory() as folder:
+            for batch in generalise_coverage(
+                self._traced[id(rough)],
+                Path(folder),
+                tolerance_m=PIXEL_M,
+                pixel_m=(PIXEL_M, PIXEL_M),
+                regularize=range(1, 255),
+            ):
+                margin = Affine.translation(-self.MARGIN_PX, -self.MARGIN_PX)
+                found = batch.geometries(Affine.scale(PIXEL_M) @ margin @ Affine.scale(1 / SUBPIXELS))
+                for shape, class_id in zip(found, batch.class_id, strict=True):
+                    k = number[(*self._place(shape), int(class_id))]
+                    shapes[k] = max(shape, shapes[k], key=shapely.area)
+        return shapes
+
+    def _place(self, shape: shapely.Polygon) -> tuple[int, int]:
+        x, y = shape.centroid.coords[0]
+        return int(y / PIXEL_M // self.BLOCK_PX), int(x / PIXEL_M // self.BLOCK_PX)
+
+    def _trace(self, rough: Shapes) -> Iterator[TileTrace]:
+        blocks: dict[tuple[int, int], list[tuple[shapely.Polygon, int]]] = {}
+        for k, shape in enumerate(rough):
+            blocks.setdefault(self._place(shape), []).append((shape, k % 254 + 1))
+        side = self.BLOCK_PX
+        for (row, col), parts in sorted(blocks.items()):
+            place = Affine.scale(PIXEL_M) @ Affine.translation(col * side - self.MARGIN_PX, row * side - self.MARGIN_PX)
+            classes = rasterio.features.rasterize(parts, (side, side), transform=place, dtype=np.uint8)
+            window = Window(row * side, col * side, side, side)
+            shape_px = (side * (max(blocks)[0] + 1), side * 100)
+            yield trace_tile(classes, window=window, grid_shape=shape_px, skip=(0,), marked=True)
+
+
 def make_methods() -> dict[str, Method]:
     methods: dict[str, Method] = {
         "as traced": lambda rough: rough,
@@ -182,7 +235,8 @@ def make_methods() -> dict[str, Method]:
         )
     except ImportError:
         print("no buildingregulariser here: pip install buildingregulariser\n")
-    methods["geoseg"] = lambda rough: regularize_buildings(rough, pixel_m=PIXEL_M, tolerance_m=4 * PIXEL_M)
+    methods["geoseg, a whole coverage"] = CoverageStage()
+    methods["geoseg, in memory"] = lambda rough: regularize_buildings(rough, pixel_m=PIXEL_M, tolerance_m=4 * PIXEL_M)
     return methods
 
 
