@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from geoseg.redact import redact
+
 
 class GeosegError(Exception):
     """Base of every error that geoseg raises on purpose; the command line turns it into exit code 2.
+
+    Credentials of URLs, also in what GDAL said, are hidden.
 
     Args:
         found: what is wrong, naming the file or the option.
@@ -13,6 +17,7 @@ class GeosegError(Exception):
     """
 
     def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        found, expected, remedy = redact(found), redact(expected), redact(remedy)
         self.found, self.expected, self.remedy = found, expected, remedy
         parts = [found]
         if expected:

@@ -57,6 +57,10 @@ class Window:
         """The window grown by `rows` above and below and `cols` left and right."""
         return Window(self.row - rows, self.col - cols, self.rows + 2 * rows, self.cols + 2 * cols)
 
+    def shift(self, rows: int, cols: int) -> Window:
+        """The window moved down and right."""
+        return Window(self.row + rows, self.col + cols, self.rows, self.cols)
+
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Slices that cut this window out of an array that covers `outer`."""
         row, col = self.row - outer.row, self.col - outer.col

@@ -13,12 +13,15 @@ import geoseg
 
 PACKAGE = Path(geoseg.__file__).parent
 RANKS = [
+    {"redact"},
     {"errors"},
-    {"files", "grid", "legend", "progress", "settings"},
+    {"files", "grid", "kernel", "legend", "progress", "settings"},
     {"raster", "tiles", "models", "page"},
     {"probabilities", "classes", "polygons", "roads", "layers"},
-    {"training", "evaluation", "comparison", "view"},
+    {"catalog", "training", "evaluation", "comparison", "view"},
     {"run"},
+    {"region"},
+    {"doctor"},
     {"console"},
     {"cli", "__init__"},
     {"__main__"},
@@ -77,3 +80,14 @@ def loaded_by(code: str) -> set[str]:
 def test_the_command_line_is_light() -> None:
     heavy = {"numpy", "torch", "rasterio", "dask", "onnxruntime", "geopandas", "numba", "shapely"}
     assert not heavy & loaded_by("import geoseg.cli")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_kernels_are_compiled_in_one_way(module: Path) -> None:
+    """That of `geoseg.kernel`, which also works where no folder can keep them."""
+    if module == PACKAGE / "kernel.py":
+        return
+    for node in ast.walk(ast.parse(module.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.ImportFrom) else []
+        names += [node.attr] if isinstance(node, ast.Attribute) else []
+        assert not {"njit", "jit", "vectorize", "guvectorize"} & set(names)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from geoseg.legend import ClassLegend
     from geoseg.models.manifest import ModelPackage, PackageFile
 
 STAC_VERSION = "1.1.0"
@@ -71,15 +72,7 @@ def make_item(package: ModelPackage) -> dict[str, object]:
                     "dim_order": ["batch", "class", "height", "width"],
                     "data_type": "float32",
                 },
-                "classification:classes": [
-                    {
-                        "value": c.id,
-                        "name": re.sub("[^0-9A-Za-z_-]+", "-", c.name),
-                        "title": c.name,
-                        "color_hint": bytes(c.color).hex().upper(),
-                    }
-                    for c in package.legend.classes
-                ],
+                "classification:classes": make_classes(package.legend),
             }
         ],
     }
@@ -93,6 +86,22 @@ def make_item(package: ModelPackage) -> dict[str, object]:
         "links": [],
         "assets": {f.name: _make_asset(f, bands) for f in package.files},
     }
+
+
+def make_classes(legend: ClassLegend) -> list[dict[str, object]]:
+    """The class objects of a legend.
+
+    Source: Classification extension 2.0, class object.
+    """
+    return [
+        {
+            "value": one.id,
+            "name": re.sub("[^0-9A-Za-z_-]+", "-", one.name),
+            "title": one.name,
+            "color_hint": bytes(one.color).hex().upper(),
+        }
+        for one in legend.classes
+    ]
 
 
 def _make_asset(file: PackageFile, bands: list[dict[str, str]]) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ SUBPIXELS = 256
 
 EDGE_PARTS = 64
 STRIP_ROWS = 64
+MAX_FILE_BYTES = 256 * 2**20
+MAX_CORNERS, MAX_WRONG_CORNERS = 1_000_000, 1000
+OGR_FAULTS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.GeometryError)
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,7 @@ def parse_aoi(text: str | Path, grid: GeoGrid) -> AreaOfInterest:
     Raises:
         InputError: the text is malformed, or the area is empty or holds no pixel of the raster.
     """
-    numbers = _parse_numbers(str(text))
-    if numbers is not None:
-        polygons, crs = _make_boxes(str(text), numbers), CRS.from_epsg(4326)
-    else:
-        polygons, crs = _read_polygons(Path(text))
-    pixels = _to_pixels(polygons, crs, grid)
+    pixels = _to_pixels(*read_area(text), grid)
     window = _enclose_centres(pixels).intersect(grid.window)
     digest = hashlib.sha256(shapely.to_wkb(pixels, byte_order=1)).hexdigest()
     area = AreaOfInterest(pixels, window, digest)
@@ -77,6 +77,18 @@ def parse_aoi(text: str | Path, grid: GeoGrid) -> AreaOfInterest:
             remedy="check the order W,S,E,N (longitude first, degrees) or the file's CRS",
         )
     return area
+
+
+def read_area(text: str | Path) -> tuple[BaseGeometry, CRS]:
+    """The (Multi)Polygon that a user names, as in `parse_aoi`, and its CRS (longitude or easting first).
+
+    Raises:
+        InputError: the text is malformed, or the area is empty.
+    """
+    numbers = _parse_numbers(str(text))
+    if numbers is not None:
+        return _make_boxes(str(text), numbers), CRS.from_epsg(4326)
+    return _read_polygons(Path(text))
 
 
 def _parse_numbers(text: str) -> list[float] | None:
@@ -122,9 +134,13 @@ def _read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
             remedy="check the path",
         )
     try:
-        meta, _, geometries, _ = pyogrio.raw.read(path, columns=[])
-        shapes = shapely.from_wkb(geometries)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, shapely.GEOSException) as error:
+        _check_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they say of rings and numbers leads to errors below
+            meta, _, geometries, _ = pyogrio.raw.read(path, columns=[])
+            shapes = shapely.from_wkb(geometries)
+            areal = _list_areal(path, shapes)
+    except (*OGR_FAULTS, shapely.GEOSException, OSError, UnicodeError) as error:
         raise InputError(
             f"area {path}: not readable as vector data ({error})",
             expected="GeoJSON, GeoPackage, FlatGeobuf, Shapefile, ...",
@@ -136,7 +152,6 @@ def _read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
             expected="georeferenced polygons",
             remedy="assign it: ogr2ogr -a_srs EPSG:CODE with_crs.gpkg FILE",
         )
-    areal = [shape for shape in shapely.make_valid(shapes) if shape is not None and shape.area > 0]
     if not areal:
         raise InputError(
             f"area {path}: no polygon with an area among {len(shapes)} feature(s)",
@@ -146,9 +161,43 @@ def _read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
     return shapely.union_all(areal), CRS.from_user_input(meta["crs"])
 
 
+def _check_file(path: Path) -> None:
+    """Refuse files that would lead elsewhere or fill the memory."""
+    with path.open("rb") as file:
+        head, size = file.read(4096), os.fstat(file.fileno()).st_size
+    if b"<OGRVRT" in head or b"gdal_streamed_alg" in head:
+        raise InputError(f"area {path}: it names further files", expected="polygons", remedy="convert it with ogr2ogr")
+    if size > MAX_FILE_BYTES:
+        raise InputError(
+            f"area {path}: {size / 2**20:.0f} MiB",
+            expected=f"a file of at most {MAX_FILE_BYTES // 2**20} MiB",
+            remedy="leave out what lies outside the raster, dissolve and simplify: ogr2ogr -clipsrc, -simplify",
+        )
+
+
+def _list_areal(path: Path, shapes: NDArray[np.object_]) -> list[BaseGeometry]:
+    """The shapes that have an area, valid."""
+    corners = shapely.get_num_coordinates(shapes)
+    wrong = ~(shapely.is_valid(shapes) | shapely.is_missing(shapes))
+    # Mending takes a time that grows faster than the square of the crossings.
+    if corners.sum() > MAX_CORNERS or corners[wrong].sum() > MAX_WRONG_CORNERS:
+        raise InputError(
+            f"area {path}: {corners.sum()} corners, {corners[wrong].sum()} of them in polygons that cross themselves",
+            expected=f"at most {MAX_CORNERS}, and {MAX_WRONG_CORNERS}",
+            remedy="mend and simplify it first: ogr2ogr -makevalid -simplify",
+        )
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise InputError(f"area {path}: a corner that is no number", expected="finite coordinates")
+    shapes[wrong] = shapely.make_valid(shapes[wrong], method="structure", keep_collapsed=False)
+    return [shape for shape in shapes if shape is not None and shape.area > 0]
+
+
 def _to_pixels(polygons: BaseGeometry, crs: CRS, grid: GeoGrid) -> BaseGeometry:
     west, south, east, north = polygons.bounds
-    dense = shapely.segmentize(polygons, max(east - west, north - south) / EDGE_PARTS)
+    try:
+        dense = shapely.segmentize(polygons, max(east - west, north - south) / EDGE_PARTS)
+    except shapely.GEOSException as error:
+        raise _unreachable(str(error)) from error
     to_grid = Transformer.from_crs(crs, CRS.from_wkt(grid.crs), always_xy=True)
     to_pixel = ~grid.transform
 

@@ -15,6 +15,7 @@ from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
 from geoseg.raster.cog import read_legend
+from geoseg.raster.opening import open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, RasterSource, gdal_environment
 from geoseg.raster.source import describe_dataset, fingerprint_source, locate_raster
 
@@ -77,7 +78,7 @@ def open_class_raster(path: str | Path) -> ClassRaster:
     try:
         with warnings.catch_warnings(), gdal_environment(name):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(name) as dataset:
+            with open_dataset(name) as dataset:
                 _check_kind(name, dataset)
                 source = replace(describe_dataset(name, dataset, (1,)), palette=None)
                 legend, files = read_legend(dataset), list(dataset.files) or [name]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid
+from geoseg.raster.opening import open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, RasterSource, gdal_environment
 from geoseg.raster.source import open_raster
+from geoseg.redact import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class RasterDescription:
     """What `geoseg info` says about a raster.
 
     Attributes:
-        path: file or URL.
+        path: file or URL, without credentials.
         driver: GDAL's name of the format.
         rows: height in pixels.
         cols: width in pixels.
@@ -80,13 +81,13 @@ def describe_raster(path: str | Path) -> RasterDescription:
     """
     source = open_raster(path)
     try:
-        with gdal_environment(source.path), rasterio.open(source.path) as dataset:
+        with gdal_environment(source.path), open_dataset(source.path) as dataset:
             driver, count, files = dataset.driver, dataset.count, tuple(dataset.files)
     except GDAL_FAULTS as error:
         raise InputError(f"{path}: not readable as a raster ({error})", remedy="check it with gdalinfo") from error
     grid, crs = source.grid, CRS.from_wkt(source.grid.crs)
     return RasterDescription(
-        path=source.path,
+        path=redact(source.path),
         driver=driver,
         rows=grid.rows,
         cols=grid.cols,
@@ -100,7 +101,7 @@ def describe_raster(path: str | Path) -> RasterDescription:
         bands_used=source.bands,
         nodata=_name_nodata(source),
         scale=source.scale.describe() if source.palette is None else "colour table to RGB",
-        files=files,
+        files=tuple(map(redact, files)),
     )
 
 

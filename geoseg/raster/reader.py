@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
@@ -18,14 +19,37 @@ from rasterio.windows import Window as DatasetWindow
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
+from geoseg.raster.opening import heed_warnings, is_remote, open_dataset
 from geoseg.raster.scale import ByteScale
+from geoseg.redact import hide_credentials
 
 CACHE_BYTES = 16 * 1024 * 1024
 """GDAL's block cache while geoseg reads; its default, 5 % of the machine, would grow with the machine."""
 
+REMOTE_SETTINGS = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 15,
+    "GDAL_HTTP_TIMEOUT": 300,
+    "GDAL_HTTP_LOW_SPEED_TIME": 30,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
+    "GDAL_HTTP_MAX_RETRY": 4,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/:/vsiadls/:/vsioss/:/vsiswift/",
+}
+"""How GDAL reads over a network, unless an environment variable of the same name says otherwise.
+
+A connection must stand within 15 s and a request bring 1 kB/s over 30 s; 429, 5xx and broken connections are tried
+again after 1, 2, 4 and 8 s. What a server said to one opening is not kept for the next: a failure may have been mended.
+"""
+
+THREAD_DATASETS = 4
+"""A mosaic goes to and fro between the rasters of the scenes that overlap."""
+
 GDAL_FAULTS = (RasterioError, CPLE_BaseError, OSError)
 
 _THREAD = threading.local()
+
+hide_credentials("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io", "rasterio._warp", "rasterio.env")
 
 
 @dataclass(frozen=True)
@@ -43,9 +67,10 @@ class RasterSource:
         has_mask: whether the dataset carries a mask band (internal, `.msk`).
         palette: for colour-table rasters, RGBA of the values 0, 1, ... as bytes.
         fingerprint: hexadecimal digest that changes with the files or with any choice above.
+        block_bytes: of the largest block that is decoded as a whole.
     """
 
-    path: str
+    path: str = field(repr=False)  # may carry credentials
     grid: GeoGrid
     bands: tuple[int, ...]
     dtype: str
@@ -55,6 +80,7 @@ class RasterSource:
     has_mask: bool = False
     palette: bytes | None = None
     fingerprint: str = ""
+    block_bytes: int = 0
 
     @property
     def band_count(self) -> int:
@@ -115,7 +141,7 @@ class RasterSource:
         """
         where = DatasetWindow(window.col, window.row, window.cols, window.rows)
         try:
-            with gdal_environment(self.path):
+            with gdal_environment(self.path), heed_warnings():
                 dataset = _open_in_thread(self)
                 values = dataset.read(self.bands, window=where)
                 valid = np.ones(window.shape, bool)
@@ -155,16 +181,24 @@ class RasterSource:
 
 
 def gdal_environment(path: str) -> rasterio.Env:
-    """The GDAL settings under which a raster is read: bounded cache, and for URLs no directory listing and retries."""
-    options: dict[str, Any] = {"GDAL_CACHEMAX": CACHE_BYTES}
+    """The GDAL settings under which a raster is read: bounded cache, `REMOTE_SETTINGS`, for URLs no folder listing."""
+    options: dict[str, Any] = {**REMOTE_SETTINGS, **find_endpoint()}
     if is_remote(path):
-        options |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_TIMEOUT": 60, "GDAL_HTTP_MAX_RETRY": 3}
-    return rasterio.Env(**options)
+        options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    # GDAL would prefer what is set here to the environment, where users put what their network needs.
+    options = {key: value for key, value in options.items() if key not in os.environ}
+    # No code of a VRT is run, whatever the environment says.
+    return rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_VRT_ENABLE_PYTHON="NO", **options)
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is a URL or one of GDAL's virtual file systems."""
-    return "://" in path or path.startswith("/vsi")
+def find_endpoint() -> dict[str, str]:
+    """GDAL's settings for the S3 server that the AWS tools' variables name; GDAL has variables of its own."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    if not url or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    scheme, host, path, *_ = urlsplit(url)
+    secure = "NO" if scheme == "http" else "YES"
+    return {"AWS_S3_ENDPOINT": f"{host}{path}".rstrip("/"), "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
 def probe_windows(grid: GeoGrid, *, count: int = 12, size_px: int = 128) -> Iterator[Window]:
@@ -196,18 +230,17 @@ def _reflect(start: int, count: int, size: int) -> NDArray[np.intp]:
 def _open_in_thread(source: RasterSource) -> rasterio.DatasetReader:
     # GDAL datasets are not thread-safe, and a forked child would share its parent's file position.
     owner = (os.getpid(), source.path, source.fingerprint)
-    if getattr(_THREAD, "owner", None) != owner:
-        close_thread_dataset()
-        _THREAD.dataset = rasterio.open(source.path)
-        _THREAD.owner = owner
-    return _THREAD.dataset
+    kept: dict[tuple[int, str, str], rasterio.DatasetReader] = _THREAD.__dict__.setdefault("datasets", {})
+    dataset = kept.pop(owner, None) or open_dataset(source.path)
+    while len(kept) >= THREAD_DATASETS:
+        kept.pop(next(iter(kept))).close()
+    kept[owner] = dataset  # the last one: the one used longest ago goes first
+    return dataset
 
 
 def close_thread_dataset() -> None:
-    """Close the dataset that this thread keeps open between reads."""
-    dataset = getattr(_THREAD, "dataset", None)
-    _THREAD.owner = _THREAD.dataset = None
-    if dataset is not None:
+    """Close the datasets that this thread keeps open between reads."""
+    for dataset in _THREAD.__dict__.pop("datasets", {}).values():
         dataset.close()
 
 

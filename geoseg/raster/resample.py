@@ -6,8 +6,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 
 def resample_patch(image: NDArray[np.uint8], out_px: int | tuple[int, int]) -> NDArray[np.uint8]:
@@ -63,7 +64,7 @@ def _weigh_neighbours(size: int, out: int) -> tuple[NDArray[np.int64], NDArray[n
     return starts, np.stack([2 * unit - second, second], axis=1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _resample(  # noqa: PLR0917 (numba compiles positional arguments)
     image: NDArray[np.uint8],
     row_starts: NDArray[np.int64],

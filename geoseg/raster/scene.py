@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.errors import InputError
+from geoseg.raster.opening import open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, gdal_environment
 
 IMAGERY = "IMAGERY"
@@ -59,7 +59,7 @@ def describe_source(path: str) -> SceneInfo:
     try:
         with warnings.catch_warnings(), gdal_environment(path):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
+            with open_dataset(path) as dataset:
                 tags = {**dataset.tags(), **dataset.tags(ns=IMAGERY)}
     except GDAL_FAULTS as error:
         raise InputError(

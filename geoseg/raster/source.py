@@ -19,17 +19,21 @@ from rasterio.errors import NotGeoreferencedWarning
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
 from geoseg.raster.georeference import read_grid
+from geoseg.raster.opening import is_remote, measure_block, open_dataset
 from geoseg.raster.reader import (
     GDAL_FAULTS,
     RasterSource,
     close_thread_dataset,
     gdal_environment,
-    is_remote,
     probe_windows,
 )
 from geoseg.raster.scale import ByteScale, fit_scale
+from geoseg.redact import identify_url
 
 SCAN_PX = 1024
+MAX_SCANS = 4096
+"""Windows of SCAN_PX that are searched for a valid pixel: 4.3 Gpx."""
+
 __all__ = ["RasterSource", "open_raster"]
 
 SIDE_FILES = (".ovr", ".aux.xml")
@@ -60,7 +64,7 @@ def open_raster(
     try:
         with warnings.catch_warnings(), gdal_environment(name):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(name) as dataset:
+            with open_dataset(name) as dataset:
                 source = describe_dataset(name, dataset, bands)
                 files = list(dataset.files) or [name]
     except GDAL_FAULTS as error:
@@ -84,14 +88,18 @@ def locate_raster(path: str | Path) -> str:
     """The name under which GDAL opens a path: absolute for files, unchanged for URLs and dataset names.
 
     Raises:
-        InputError: there is no such file, its folder cannot be read, or it is a directory.
+        InputError: there is no such file, its folder cannot be read, or it is a directory, a pipe or a device.
     """
     name, local = str(path), Path(path)
     if not name:
         raise InputError("no raster is named", expected="an existing raster file or a URL", remedy="give its path")
     fault = "no such file"
     try:
+        name.encode()
         exists = local.exists()
+    except UnicodeEncodeError:
+        exists, fault = False, "a name that is not UTF-8, which GDAL cannot open"
+        name = name.encode(errors="replace").decode()
     except OSError as error:
         exists, fault = False, error.strerror or str(error)
     if not exists:
@@ -105,6 +113,8 @@ def locate_raster(path: str | Path) -> str:
             expected="one raster",
             remedy="join its files into one raster: gdalbuildvrt scene.vrt DIRECTORY/*.tif",
         )
+    if not local.is_file():
+        raise InputError(f"{name}: a pipe or a device", expected="a raster file", remedy="save it as a file first")
     return str(local.absolute())
 
 
@@ -115,6 +125,9 @@ def describe_dataset(name: str, dataset: rasterio.DatasetReader, bands: int | tu
         InputError: it is not georeferenced or lacks the bands.
     """
     grid = read_grid(name, dataset)
+    # GDAL leaves a mask that it cannot read aside without a word.
+    if os.path.exists(f"{name}.msk") and f"{name}.msk" not in dataset.files:
+        raise InputError(f"{name}.msk: not readable as the mask of {Path(name).name}", expected="a whole mask file")
     alpha = next(
         (i for i, kind in zip(dataset.indexes, dataset.colorinterp, strict=True) if kind is ColorInterp.alpha), None
     )
@@ -140,6 +153,7 @@ def describe_dataset(name: str, dataset: rasterio.DatasetReader, bands: int | tu
         alpha_band=alpha,
         has_mask=has_mask,
         palette=palette,
+        block_bytes=measure_block(name, dataset),
     )
 
 
@@ -197,30 +211,33 @@ def _finish(source: RasterSource, files: list[str], value_range: tuple[float, fl
 def _find_valid(source: RasterSource) -> NDArray[Any]:
     """Stored valid values (B, n) of the first window that has any: the lattice, then the whole raster."""
     grid = source.grid
-    scan = (
-        Window(row, col, SCAN_PX, SCAN_PX).intersect(grid.window)
-        for row in range(0, grid.rows, SCAN_PX)
-        for col in range(0, grid.cols, SCAN_PX)
-    )
+    across = -(-grid.cols // SCAN_PX)
+    count = -(-grid.rows // SCAN_PX) * across
+    # Of a larger raster, windows at even distances.
+    places = (divmod(number, across) for number in range(0, count, -(-count // MAX_SCANS)))
+    scan = (Window(row * SCAN_PX, col * SCAN_PX, SCAN_PX, SCAN_PX).intersect(grid.window) for row, col in places)
     for window in chain(probe_windows(grid), scan):
         values, valid = source.read_values(window)
         if valid.any():
             return values[:, valid]
     raise InputError(
-        f"{source.path}: every pixel is nodata",
+        f"{source.path}: every pixel is nodata" + " that was looked at" * (count > MAX_SCANS),
         expected="a raster with valid pixels",
         remedy="check nodata value, alpha and mask with gdalinfo; gdal_edit.py -unsetnodata removes a wrong value",
     )
 
 
 def fingerprint_source(source: RasterSource, files: list[str]) -> str:
-    """Hexadecimal digest of the files (name, size and time, or probes of their content) and the source."""
-    digest = hashlib.sha256()
-    for file in sorted(_list_members(files)):
+    """Hexadecimal digest of the files (name, size and time, or probes of their content) and the source.
+
+    A URL that was signed anew is the same file.
+    """
+    digest = hashlib.sha256(os.fsencode(identify_url(source.path)))
+    for file in sorted(_list_members(files), key=identify_url):
         # Viewers add overviews and statistics later; neither changes a pixel that is read here.
         if file.endswith(SIDE_FILES):
             continue
-        digest.update(os.fsencode(file))
+        digest.update(os.fsencode(identify_url(file)))
         if Path(file).exists():
             state = Path(file).stat()
             digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
@@ -239,7 +256,7 @@ def _list_members(files: list[str]) -> set[str]:
         file = todo.pop()
         if file not in found and file.endswith(".vrt"):
             try:
-                with rasterio.open(file) as nested:
+                with open_dataset(file) as nested:
                     todo += nested.files
             except GDAL_FAULTS as error:
                 raise _unreadable(file, error) from error
