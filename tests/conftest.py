@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def data_dir() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no imagery in {DATA}")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server with PostGIS; tests that need it are skipped where none is installed."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    from tests.layers.postgres import run_server  # noqa: PLC0415  (needs psycopg, an extra)
+
+    with run_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -27,21 +27,23 @@ class Column:
         name: as written.
         type: Arrow type: string, bool, int32, int64 or float64.
         decimals: of numbers with a fraction, so that every format holds the same ones; None for all others.
+        required: whether every feature has a value.
     """
 
     name: str
     type: pa.DataType
     decimals: int | None = None
+    required: bool = False
 
 
 POLYGON_COLUMNS = (
-    Column("id", pa.string()),
-    Column("class", pa.string()),
-    Column("class_id", pa.int32()),
+    Column("id", pa.string(), required=True),
+    Column("class", pa.string(), required=True),
+    Column("class_id", pa.int32(), required=True),
     Column("confidence", pa.float64(), 4),
     Column("confidence_min", pa.float64(), 4),
-    Column("area_m2", pa.float64(), 3),
-    Column("perimeter_m", pa.float64(), 3),
+    Column("area_m2", pa.float64(), 3, required=True),
+    Column("perimeter_m", pa.float64(), 3, required=True),
     Column("orientation_deg", pa.float64(), 2),
     Column("length_m", pa.float64(), 3),
     Column("width_m", pa.float64(), 3),
@@ -51,16 +53,16 @@ POLYGON_COLUMNS = (
 """Attributes of polygons; orientation, length and width are those of buildings and null elsewhere."""
 
 ROAD_COLUMNS = (
-    Column("id", pa.string()),
-    Column("class", pa.string()),
-    Column("class_id", pa.int32()),
+    Column("id", pa.string(), required=True),
+    Column("class", pa.string(), required=True),
+    Column("class_id", pa.int32(), required=True),
     Column("confidence", pa.float64(), 4),
-    Column("length_m", pa.float64(), 3),
+    Column("length_m", pa.float64(), 3, required=True),
     Column("width_m", pa.float64(), 3),
     Column("width_std_m", pa.float64(), 3),
-    Column("node_from", pa.int64()),
-    Column("node_to", pa.int64()),
-    Column("bridged", pa.bool_()),
+    Column("node_from", pa.int64(), required=True),
+    Column("node_to", pa.int64(), required=True),
+    Column("bridged", pa.bool_(), required=True),
     Column("source", pa.string()),
     Column("date", pa.string()),
 )

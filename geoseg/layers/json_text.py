@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from geoseg.kernel import kernel
 from geoseg.layers.columns import Column, GeometryType, LayerBatch
 
 IntArray = NDArray[np.int64]
@@ -96,7 +96,7 @@ _NULL_TEXT = np.frombuffer(b"null", np.uint8)
 _COMMA, _OPEN, _CLOSE, _MINUS, _DOT, _ZERO = (ord(c) for c in ",[]-.0")
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _put(out: Bytes, at: int, text: Bytes) -> int:
     for byte in text:
         out[at] = byte
@@ -104,7 +104,7 @@ def _put(out: Bytes, at: int, text: Bytes) -> int:
     return at
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _put_fixed(out: Bytes, at: int, value: int, decimals: int) -> int:
     """Write value / 10**decimals with as many decimals as it needs: none, or at least one of those there may be."""
     if value == _NULL:
@@ -135,7 +135,7 @@ def _put_fixed(out: Bytes, at: int, value: int, decimals: int) -> int:
     return at + decimals
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _put_position(out: Bytes, at: int, position: IntArray) -> int:
     out[at] = _OPEN
     at = _put_fixed(out, at + 1, position[0], DECIMALS)
@@ -145,7 +145,7 @@ def _put_position(out: Bytes, at: int, position: IntArray) -> int:
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _encode_ring(out: Bytes, at: int, ring: IntArray, is_outer: bool) -> int:
     """Write one closed ring (m, 2) in units of the last decimal, after a comma unless it is the outer one."""
     area, distinct = 0.0, 1
@@ -175,7 +175,7 @@ def _encode_ring(out: Bytes, at: int, ring: IntArray, is_outer: bool) -> int:
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _encode_line(out: Bytes, at: int, line: IntArray) -> int:
     out[at] = _OPEN
     at = _put_position(out, at + 1, line[0])
@@ -192,7 +192,7 @@ def _encode_line(out: Bytes, at: int, line: IntArray) -> int:
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _encode_part(out: Bytes, at: int, lonlat: IntArray, rings: IntArray) -> int:
     out[at] = _OPEN
     at += 1
@@ -202,7 +202,7 @@ def _encode_part(out: Bytes, at: int, lonlat: IntArray, rings: IntArray) -> int:
     return at + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _encode_features(
     out: Bytes,
     geometries: tuple[IntArray, IntArray, IntArray, IntArray],

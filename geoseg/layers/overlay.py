@@ -22,6 +22,7 @@ from geoseg.files import replace_file
 from geoseg.grid import GeoGrid
 from geoseg.layers.read import is_layer_path, open_layer
 from geoseg.legend import ClassLegend
+from geoseg.raster.opening import open_dataset
 
 FILL_OPACITY = 0.38
 CACHE_BYTES = 64 * 1024 * 1024
@@ -105,7 +106,7 @@ def _find_borders(objects: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 def _read_image(path: str, max_px: int) -> tuple[NDArray[np.uint8], GeoGrid]:
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path) as raster:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_dataset(path) as raster:
             shrink = max(1.0, max(raster.shape) / max_px)
             rows, cols = (max(1, round(side / shrink)) for side in raster.shape)
             bands = (1, 2, 3) if raster.count >= 3 else (1, 1, 1)
@@ -132,7 +133,7 @@ def _read_classes(path: Path, grid: GeoGrid, legend: ClassLegend) -> tuple[NDArr
     try:
         with (
             rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
-            rasterio.open(path) as raster,
+            open_dataset(path) as raster,
             WarpedVRT(raster, **target, resampling=Resampling.nearest, nodata=legend.nodata) as aligned,
         ):
             return aligned.read(1).astype(np.uint8), None

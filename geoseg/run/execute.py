@@ -20,7 +20,7 @@ from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
 from geoseg.run.job import Job, Outputs, Prediction, digest
-from geoseg.run.layer import write_map
+from geoseg.run.layer import LayerCounts, write_map
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
@@ -34,7 +34,7 @@ class SegmentResult:
     """The account of a run.
 
     Attributes:
-        output: the layer.
+        output: the layer, or else the first raster; of a database its URL without credentials.
         roads: the network's own file, where the layer's format holds one layer only.
         classes_raster: class ids as a GeoTIFF, where asked for.
         confidence_raster: confidence as a GeoTIFF, where asked for.
@@ -47,7 +47,7 @@ class SegmentResult:
         tiles_computed: tiles that this run computed; the others were finished before.
     """
 
-    output: Path
+    output: Path | str
     roads: Path | None
     classes_raster: Path | None
     confidence_raster: Path | None
@@ -83,15 +83,15 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
         if known is not None:
             _settle(store, keep=execution.work_dir is not None)
             return known
-        receipts = _compute_tiles(job, execution, progress)
+        receipts = _compute_tiles(job, execution, progress, traced=outputs.layer is not None)
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
         new = [path for path in paths.values() if not os.path.exists(path)]
         store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})
-        counts = write_map(job, outputs.layer, progress)
+        counts = LayerCounts() if outputs.layer is None else write_map(job, outputs.layer, progress)
         _write_rasters(job, outputs, progress)
         computed = {r.tile for r in receipts if r.computed}
         result = SegmentResult(
-            output=outputs.layer,
+            output=outputs.paths()[0],
             roads=outputs.roads,
             classes_raster=outputs.classes_raster,
             confidence_raster=outputs.confidence_raster,
@@ -121,6 +121,8 @@ def _check_plan(job: Job, outputs: Outputs) -> None:
             remedy="--simplify 0, or cut the raster",
         )
     pixel_m = min(job.plan.grid.ground_resolution_m())
+    if outputs.layer is None:
+        return
     if check_layer_path(outputs.layer, overwrite=True).startswith(".geojson") and pixel_m < MIN_GEOJSON_PIXEL_M:
         raise OptionError(
             f"pixels of {pixel_m:g} m in a GeoJSON, whose 7 decimals of a degree are 0.011 m",
@@ -136,20 +138,20 @@ def peak_memory_bytes() -> int:
     return unit * max(resource.getrusage(kind).ru_maxrss for kind in kinds)
 
 
-def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[TileReceipt]:
+def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced: bool) -> list[TileReceipt]:
     receipts: list[TileReceipt] = []
 
     def count(receipt: TileReceipt) -> None:
         receipts.append(receipt)
-        if receipt.stage != CLASSES:
+        if (receipt.stage != CLASSES) == traced:
             progress.advance()
 
     for stage, key in job.stage_keys.items():
         job.store.keep_stage(stage, key)
     gpu = isinstance(job.classes, Prediction) and job.classes.device == "cuda"
     with open_scheduler(execution.scheduler, execution.workers, gpu=gpu) as compute:
-        nodes = build_graph(job)
-        merges = bool(job.options.min_unit_m2)
+        nodes = build_graph(job, traced=traced)
+        merges = traced and bool(job.options.min_unit_m2)
         progress.start("segment" if job.predicts else "find small areas" if merges else "trace", len(nodes))
         compute(nodes, count)
         nodes = []
@@ -157,7 +159,7 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress) -> list[T
             progress.start("merge small areas", None)
             merge_components(job)
             nodes += build_stage(job, TRACES, trace_tile_file)
-        for number in job.options.roads:
+        for number in job.options.roads if traced else ():
             nodes += build_stage(job, f"{ROADS}/{number}", partial(trace_tile_roads, class_id=number))
         if nodes:
             progress.start("trace" if merges else "trace roads", len(nodes))
@@ -211,7 +213,7 @@ def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> Segment
         return None
     with contextlib.suppress(OSError, KeyError, TypeError):
         if all(state["files"][str(p.absolute())] == _stamp(p) for p in outputs.paths()):
-            now = {"tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes(), "output": outputs.layer}
+            now = {"tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes(), "output": outputs.paths()[0]}
             others = {k: v for k, v in asdict(outputs).items() if k != "layer"}
             return SegmentResult(**(state["result"] | now | others))
     return None

@@ -9,8 +9,8 @@
          ├──► trace_tile, trace_roads ──┼──► join, generalise, measure, write   (one process, streaming)
          └──► trace_tile, trace_roads ──┘
 
-Without a minimum mapping unit tiles are traced as soon as they are predicted. Nodes hand on receipts; arrays stay in
-the work directory's files.
+Of a mosaic of class rasters `lay_tile` takes the place of `predict_tile`. Without a minimum mapping unit tiles are
+traced as soon as they are predicted. Nodes hand on receipts; arrays stay in the work directory's files.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ from geoseg.polygons.sieve import (
 from geoseg.polygons.trace import TileTrace, trace_tile
 from geoseg.probabilities.predict import predict_block
 from geoseg.raster.classes import ClassRaster
+from geoseg.raster.mosaic import ClassMosaic
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 from geoseg.run.job import Job, Prediction
+from geoseg.run.sources import SourceRuns
 from geoseg.tiles.plan import Tile
-from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, ROADS, TRACES, TileReceipt
+from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, ROADS, SOURCES, TRACES, TileReceipt
 
 TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 Task = Callable[[Job, Tile, TileReceipt | None], TileReceipt]
@@ -56,13 +58,13 @@ RUN_DIGITS = 12
 CLASS_SUFFIX, ARRAY_SUFFIX = ".tif", ".safetensors"
 
 
-def build_graph(job: Job) -> list[Delayed]:
-    """One delayed receipt a tile, row-major, of the stage after the classes; predictions hang below."""
+def build_graph(job: Job, *, traced: bool = True) -> list[Delayed]:
+    """One delayed receipt a tile, row-major, of the stage after the classes, or of those where nothing is traced."""
     # Names are a run's own: on a cluster that several runs share, equal names would mean equal results.
     run = uuid.uuid4().hex[:RUN_DIGITS]
     shared = delayed(job, name=f"job-{run}", traverse=False)
     how = delayed(job.classes, name=f"prediction-{run}", traverse=False)
-    predict = delayed(predict_tile_file, pure=False)
+    predict, lay = delayed(predict_tile_file, pure=False), delayed(lay_tile_file, pure=False)
     stage, task = (COMPONENTS, list_tile_components) if job.options.min_unit_m2 else (TRACES, trace_tile_file)
     follow = delayed(task, pure=False)
     nodes = []
@@ -70,7 +72,11 @@ def build_graph(job: Job) -> list[Delayed]:
         before = None
         if isinstance(job.classes, Prediction):
             before = predict(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
-        nodes.append(follow(shared, tile, before, dask_key_name=(f"{stage}-{run}", *tile.id)))
+        elif isinstance(job.classes, ClassMosaic):
+            before = lay(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
+        if before is None or traced:
+            before = follow(shared, tile, before, dask_key_name=(f"{stage}-{run}", *tile.id))
+        nodes.append(before)
     return nodes
 
 
@@ -99,6 +105,27 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
     path = job.store.path(CLASSES, tile, CLASS_SUFFIX)
     size = write_class_tile(path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata)
     return TileReceipt(CLASSES, tile.id, str(path), size, time.perf_counter() - start, computed=True)
+
+
+def lay_tile_file(job: Job, how: ClassMosaic, tile: Tile) -> TileReceipt:
+    """Put one tile of a mosaic into the work directory, and which scene each pixel is of, unless an earlier run did."""
+    done = job.store.finished(CLASSES, tile, CLASS_SUFFIX)
+    if done:
+        return done
+    start = time.perf_counter()
+    block = how.read_block(tile.core)
+    path = job.store.path(CLASSES, tile, CLASS_SUFFIX)
+    if block is None:
+        with replace_file(path, tag=uuid.uuid4().hex) as temporary:
+            temporary.write_bytes(NOTHING)
+    else:
+        # First: a tile whose classes are there is finished.
+        with replace_file(job.store.path(SOURCES, tile, ARRAY_SUFFIX), tag=uuid.uuid4().hex) as temporary:
+            SourceRuns.of(block.members).save(temporary)
+        write_class_tile(
+            path, block.classes, block.confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata
+        )
+    return TileReceipt(CLASSES, tile.id, str(path), path.stat().st_size, time.perf_counter() - start, computed=True)
 
 
 def list_tile_components(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:

@@ -7,8 +7,12 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from geoseg import __version__
 from geoseg.errors import OptionError
@@ -17,6 +21,7 @@ from geoseg.legend import ClassLegend
 from geoseg.models.engine import PatchGeometry
 from geoseg.raster.aoi import AreaOfInterest
 from geoseg.raster.classes import ClassRaster
+from geoseg.raster.mosaic import ClassMosaic
 from geoseg.raster.scene import SceneInfo
 from geoseg.raster.source import RasterSource
 from geoseg.tiles.patches import PatchLattice
@@ -120,12 +125,12 @@ class LayerOptions:
 class Job:
     """What every task of a run is told; small, picklable, the same on every worker.
 
-    `classes` is where class ids come from: a prediction, or a class raster that exists already. `skip` are the ids
+    `classes` is where class ids come from: a prediction, or class rasters that exist already. `skip` are the ids
     that leave no polygons, `scene` and `made_by` what the layers say of their origin.
     """
 
     plan: TilePlan
-    classes: Prediction | ClassRaster
+    classes: Prediction | ClassRaster | ClassMosaic
     legend: ClassLegend
     skip: tuple[int, ...]
     store: TileStore
@@ -134,18 +139,34 @@ class Job:
     made_by: dict[str, str]
 
     def tiles(self, window: Window | None = None) -> Iterator[Tile]:
-        """Row-major, the tiles that the area of interest touches, and a window where one is given."""
+        """Row-major, the tiles that the area of interest, a mosaic's scenes and the window touch, if there are any."""
         area = self.plan.grid.window if window is None else window
+        if isinstance(self.classes, ClassMosaic):
+            if window is None:
+                return (self.plan.tile(int(row), int(col)) for row, col in np.argwhere(self._touched))
+            return (tile for tile in self.plan.tiles(area) if self._touched[tile.id])
         if isinstance(self.classes, Prediction) and self.classes.aoi:
             # Any tile that both touch, also where they do not touch each other within it.
             mine = {tile.id for tile in self.plan.tiles(self.classes.aoi.window)}
             return (tile for tile in self.plan.tiles(area) if tile.id in mine)
         return self.plan.tiles(area)
 
+    @cached_property
+    def _touched(self) -> NDArray[np.bool_]:
+        """Which tiles may hold a known pixel of a mosaic, bool (down, across)."""
+        if isinstance(self.classes, ClassMosaic):
+            return self.classes.find_tiles(self.plan.core_px)
+        return np.ones(self.plan.shape, bool)
+
     @property
     def predicts(self) -> bool:
         """Whether classes are predicted, not read."""
         return isinstance(self.classes, Prediction)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the classes come with a confidence."""
+        return not isinstance(self.classes, ClassRaster)
 
     @property
     def unknown_id(self) -> int | None:
@@ -185,9 +206,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files of a run."""
+    """The files of a run: a layer, or rasters only."""
 
-    layer: Path
+    layer: Path | None
     classes_raster: Path | None = None
     confidence_raster: Path | None = None
     roads: Path | None = None

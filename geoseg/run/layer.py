@@ -23,12 +23,15 @@ from geoseg.polygons.identity import identify_features
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.rings import PolygonBatch
+from geoseg.polygons.stored import RecordFile
 from geoseg.progress import Progress
+from geoseg.raster.mosaic import ClassMosaic
 from geoseg.roads.bridge import BridgeRule
 from geoseg.roads.join import join_roads
 from geoseg.roads.scale import RoadScale
 from geoseg.run.graph import TilePair, read_classes, read_roads, read_traces
 from geoseg.run.job import Job
+from geoseg.run.sources import SourceIndex, find_line_members, name_members, note_members
 from geoseg.tiles.store import JOIN
 
 
@@ -72,7 +75,13 @@ def write_map(job: Job, path: Path, progress: Progress) -> LayerCounts:
 
 
 def _describe_polygons(job: Job, counts: LayerCounts, progress: Progress) -> Iterator[LayerBatch]:
-    batches, transform = _finish_polygons(job)
+    folder = job.store.empty_folder(JOIN)
+    ordered = sort_spilled(join_tiles(read_traces(job)), folder)
+    members = RecordFile(folder / "members")
+    if isinstance(job.classes, ClassMosaic):
+        ordered = note_members(ordered, job, members)
+    batches, transform = _finish_polygons(job, ordered, folder)
+    noted = members.read()
     for batch in batches:
         geometries = batch.geometries(transform)
         columns = describe_polygons(
@@ -81,8 +90,10 @@ def _describe_polygons(job: Job, counts: LayerCounts, progress: Progress) -> Ite
             job.plan.grid,
             legend=job.legend,
             scene=job.scene,
-            has_confidence=job.predicts,
+            has_confidence=job.has_confidence,
         )
+        if isinstance(job.classes, ClassMosaic):
+            columns |= name_members(job.classes, next(noted)[0])
         kept = columns["area_m2"] >= job.options.min_area_m2
         columns = {name: values[kept] for name, values in columns.items()}
         counts.add(columns["class"], columns["area_m2"])
@@ -90,11 +101,9 @@ def _describe_polygons(job: Job, counts: LayerCounts, progress: Progress) -> Ite
         yield LayerBatch(geometries[kept], columns)
 
 
-def _finish_polygons(job: Job) -> tuple[Iterator[PolygonBatch], Affine]:
-    """The polygons in their order, and what takes their (col, row) to the world."""
+def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) -> tuple[Iterator[PolygonBatch], Affine]:
+    """The same polygons in the same batches, drawn, and what takes their (col, row) to the world."""
     grid, options = job.plan.grid, job.options
-    folder = job.store.empty_folder(JOIN)
-    ordered = sort_spilled(join_tiles(read_traces(job)), folder)
     if options.simplify_m is None:
         return ordered, grid.transform
     # A class raster's background leaves polygons too: an area's outline towards it is as smooth as it is without them.
@@ -126,10 +135,13 @@ def _describe_roads(job: Job) -> Iterator[LayerBatch]:
         blocking=[c.id for c in job.legend.classes if c.kind == "building"],
         read=read,
     )
+    index = SourceIndex(job)
     for number in job.options.roads:
         network = join_roads(read_roads(job, number), scale, class_id=number, bridges=rule)
         for batch in network.batches(grid):
             same = {"class": job.legend.names[number], "source": job.scene.name, "date": job.scene.date}
             constant = {name: np.full(len(batch.geometries), value, object) for name, value in same.items()}
             constant["id"] = identify_features(np.full(len(batch.geometries), number), batch.geometries, grid.crs)
+            if isinstance(job.classes, ClassMosaic):
+                constant |= name_members(job.classes, find_line_members(batch.geometries, job, index))
             yield LayerBatch(batch.geometries, batch.columns | constant)

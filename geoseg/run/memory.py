@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import BudgetError, OptionError
+from geoseg.raster.mosaic import BLOCK_BYTES, ClassMosaic
 from geoseg.run.job import Job, Prediction
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import default_workers
@@ -52,6 +53,11 @@ def task_bytes(job: Job, workspace_bytes_per_px: float = 0.0) -> int:
         # What the engine gives for the core, and which of it is known.
         fixed += 4 * lattice.core_px[0] * lattice.core_px[1]
         fixed += int(workspace_bytes_per_px * lattice.patch_px**2)
+    if not isinstance(job.classes, ClassMosaic):
+        # The block in which a pixel lies is decoded as a whole, and handed over band by band.
+        fixed += 3 * job.classes.source.block_bytes
+    if isinstance(job.classes, ClassMosaic):
+        fixed = BLOCK_BYTES
     return job.plan.peak_bytes(bytes_per_core_px=TRACE_BYTES_PER_PX, fixed_bytes=fixed)
 
 

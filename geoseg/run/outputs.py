@@ -45,7 +45,7 @@ class Execution:
 
     def directory(self, outputs: Outputs) -> Path:
         """The work directory."""
-        return (self.work_dir or outputs.layer.parent / ".geoseg" / outputs.layer.name).absolute()
+        return (self.work_dir or outputs.paths()[0].parent / ".geoseg" / outputs.paths()[0].name).absolute()
 
 
 def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[str | Path] = ()) -> None:
@@ -56,7 +56,8 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
         OutputError: an output exists, is an input or a directory, or lies where nothing can be written; or roads of
             another run would lie beside the layer and be taken for its own.
     """
-    check_layer_path(outputs.layer, overwrite=True)
+    if outputs.layer is not None:
+        check_layer_path(outputs.layer, overwrite=True)
     paths = [p.resolve() for p in outputs.paths()]
     if len(set(paths)) != len(paths):
         raise OutputError("two outputs have the same path", expected="a file of its own for each")
@@ -76,7 +77,7 @@ def check_outputs(outputs: Outputs, execution: Execution, *, inputs: Iterable[st
                 remedy="choose another name" if path.is_dir() else "choose another name, or say --overwrite",
             )
         _probe_folder(path)
-    for roads in list_files(outputs.layer)[1:] if outputs.roads is None else []:
+    for roads in list_files(outputs.layer)[1:] if outputs.layer and outputs.roads is None else []:
         raise OutputError(
             f"{roads} lies beside the output and would be taken for its roads",
             expected="no roads of another run",

@@ -9,6 +9,7 @@ from geoseg.legend import ClassLegend
 from geoseg.progress import Progress, Silence
 from geoseg.raster.classes import open_class_raster
 from geoseg.raster.scene import describe_source
+from geoseg.run.database import accept_database
 from geoseg.run.execute import SegmentResult, execute
 from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
 from geoseg.run.job import Job
@@ -21,6 +22,7 @@ from geoseg.tiles.store import TileStore
 TILE_PX = 2048
 
 
+@accept_database
 def polygonize(
     classes: str | Path,
     output: str | Path,
@@ -47,7 +49,9 @@ def polygonize(
 
     Args:
         classes: georeferenced raster with one band of class ids 0 to 255.
-        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles.
+        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles; or
+            postgresql://user@host/name with `?schema=`, `prefix=`, `replace=` as of `load_layer`: what a GeoPackage
+            would hold goes to tables, in one transaction.
         connectivity: 4; pixels that touch at a corner only are not connected.
         scheduler: "threads", "local" (processes) or the tcp:// address of a dask scheduler.
         workers: threads or processes; default: one a processor.

@@ -15,9 +15,10 @@ from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import parse_aoi
 from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
+from geoseg.run.database import accept_database
 from geoseg.run.execute import SegmentResult, execute
 from geoseg.run.finish import Finish, MinUnit, Simplification, check_steps
-from geoseg.run.job import Job, Outputs, Prediction
+from geoseg.run.job import Job, LayerOptions, Outputs, Prediction
 from geoseg.run.memory import check_budget, parse_bytes
 from geoseg.run.outputs import Execution, check_outputs
 from geoseg.run.scheduler import ON_THIS_MACHINE
@@ -31,6 +32,7 @@ TILE_PX = 1024
 """Wanted tile side: small, so that small scenes keep all processors busy."""
 
 
+@accept_database
 def segment(
     image: str | Path,
     output: str | Path,
@@ -62,7 +64,9 @@ def segment(
 
     Args:
         image: georeferenced raster: a file, VRT or URL that GDAL opens.
-        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles.
+        output: the layer; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles; or
+            postgresql://user@host/name with `?schema=`, `prefix=`, `replace=` as of `load_layer`: what a GeoPackage
+            would hold goes to tables, in one transaction.
         model: name of a shipped model, or the directory of a model package.
         classes_raster: GeoTIFF of class ids to write as well.
         confidence_raster: GeoTIFF of confidence (255 = 1.0) to write as well.
@@ -99,6 +103,40 @@ def segment(
     package = load_package(model, refine=refine)
     if roads:
         check_steps(package.legend, ["roads"])
+    job = plan_job(
+        image,
+        outputs,
+        execution,
+        package,
+        aoi=aoi,
+        refine=refine,
+        device=device,
+        tile_px=tile_px,
+        patch_px=patch_px,
+        finish=finish,
+    )
+    execution = check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
+    return execute(job, outputs, execution=execution, progress=progress or Silence())
+
+
+def plan_job(
+    image: str | Path,
+    outputs: Outputs,
+    execution: Execution,
+    package: ModelPackage,
+    *,
+    aoi: str | Path | None,
+    refine: bool,
+    device: str,
+    tile_px: int,
+    patch_px: int | None,
+    finish: Finish | None,
+) -> Job:
+    """The prediction of a raster as plain data; without a finish there is no layer to make of it.
+
+    Raises:
+        GeosegError: an input or an option cannot work.
+    """
     source = open_raster(image, bands=len(package.bands))
     lattice = lay_patches(source.grid, package, patch_px)
     plan = TilePlan(source.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
@@ -107,23 +145,24 @@ def segment(
         model=str(package.path.absolute()),
         model_fingerprint=package.fingerprint,
         refine=refine,
-        device=choose_device(device, here=scheduler in ON_THIS_MACHINE),
+        device=choose_device(device, here=execution.scheduler in ON_THIS_MACHINE),
         lattice=lattice,
         aoi=None if aoi is None else parse_aoi(aoi, source.grid),
     )
-    pixel_m = max(source.grid.ground_resolution_m())
-    job = Job(
+    options = LayerOptions()
+    if finish is not None:
+        pixel_m = max(source.grid.ground_resolution_m())
+        options = finish.options(package.legend, pixel_m=pixel_m, model_pixel_m=package.ground_resolution_m)
+    return Job(
         plan=plan,
         classes=prediction,
         legend=package.legend,
         skip=(*sorted(package.legend.background_ids), package.legend.nodata),
         store=TileStore(execution.directory(outputs)),
-        options=finish.options(package.legend, pixel_m=pixel_m, model_pixel_m=package.ground_resolution_m),
+        options=options,
         scene=describe_source(source.path),
         made_by={"model": package.name, "model_checksum": package.fingerprint},
     )
-    execution = check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
-    return execute(job, outputs, execution=execution, progress=progress or Silence())
 
 
 def make_outputs(
