@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+import shapely
 
 from geoseg.errors import OptionError
 from geoseg.grid import Window
@@ -18,6 +18,8 @@ from geoseg.roads.scale import RoadScale
 
 BLOCK_M = 256.0
 """Gaps are judged block by block, so that what is read for one is at hand for the next one."""
+
+RUN_POINTS = 32
 
 ReadClasses = Callable[[Window], tuple[Uint8, Uint8 | None]]
 
@@ -102,8 +104,10 @@ def bridge_gaps(graph: Chains, scale: RoadScale, rule: BridgeRule) -> tuple[Chai
 def _pair_tips(tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, Int64]:
     """(n,) and (n,) numbers of tips that point at each other."""
     radius, place = tips.radius, tips.place
-    pairs = cKDTree(place).query_pairs(rule.max_gap_m + 2 * radius.max(initial=0), output_type="ndarray")
-    a, b = np.sort(pairs, axis=1).T if len(pairs) else np.zeros((2, 0), np.int64)
+    points = shapely.points(place)
+    reach = rule.max_gap_m + 2 * radius.max(initial=0)
+    a, b = shapely.STRtree(points).query(points, predicate="dwithin", distance=reach)
+    a, b = a[a < b], b[a < b]
     way = place[b] - place[a]
     gap = np.hypot(*way.T) - radius[a] - radius[b]
     fits = (gap <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[a]) & rule.is_ahead(-way, tips.direction[b])
@@ -124,33 +128,52 @@ def _pair_tips(tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, 
 
 def _find_roads(graph: Chains, tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, Int64]:
     """(n,) numbers of tips that point at a road, and (n,) numbers of the points of the graph where it is nearest."""
-    metres = graph.points * (np.array(scale.cell_m) / 2)
-    half = graph.width_m.astype(np.float64) / 2
-    owner = np.repeat(np.arange(len(graph)), np.diff(graph.offsets))
+    half_m = np.array(scale.cell_m) / 2
+    find_near = _index_points(graph, half_m)
+    widest = float(graph.width_m.max(initial=0)) / 2
     loose = graph.degrees()[graph.ends] == 1
     dead = np.zeros(len(graph.place), np.int64)
     edge, side = np.nonzero(loose)
     dead[graph.ends[edge, side]] = edge
-    tree = cKDTree(metres)
     own, at = [], []
     for i in _order_blocks(tips.place).tolist():
-        reach = rule.max_gap_m + tips.radius[i] + half.max()
-        near = np.array(tree.query_ball_point(tips.place[i], reach, return_sorted=True), np.int64)
-        near = near[owner[near] != dead[tips.node[i]]]
-        way = metres[near] - tips.place[i]
+        near = find_near(tips.place[i], rule.max_gap_m + tips.radius[i] + widest)
+        owner = np.searchsorted(graph.offsets, near, side="right") - 1
+        near = near[owner != dead[tips.node[i]]]
+        half = graph.width_m[near].astype(np.float64) / 2
+        way = graph.points[near] * half_m - tips.place[i]
         length = np.hypot(*way.T)
-        fits = (length - tips.radius[i] - half[near] <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[i])
+        fits = (length - tips.radius[i] - half <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[i])
         if fits.any():
-            best = int(near[fits][np.argmin(length[fits])])
+            number = np.flatnonzero(fits)[np.argmin(length[fits])]
+            best, best_half = int(near[number]), half[number]
+            place = graph.points[best] * half_m
             # Where that road ends itself, both would have to point at each other.
-            road = owner[best]
-            stops = graph.place[graph.ends[road, loose[road]]] * (np.array(scale.cell_m) / 2)
-            beside = (np.hypot(*(stops - metres[best]).T) > 2 * half[best]).all()
-            if beside and _is_open(tips.place[i], metres[best], np.array([tips.radius[i], half[best]]), scale, rule):
+            road = np.searchsorted(graph.offsets, best, side="right") - 1
+            stops = graph.place[graph.ends[road, loose[road]]] * half_m
+            beside = (np.hypot(*(stops - place).T) > 2 * best_half).all()
+            if beside and _is_open(tips.place[i], place, np.array([tips.radius[i], best_half]), scale, rule):
                 own.append(i)
                 at.append(best)
     order = np.argsort(own)
     return np.array(own, np.int64)[order], np.array(at, np.int64)[order]
+
+
+def _index_points(graph: Chains, half_m: Float64) -> Callable[[Float64, float], Int64]:
+    """What gives the numbers of points of which none within some metres of a place is missing, ascending.
+
+    Neighbours along a line are near each other: the box of a run of them stands for all, and the index stays small.
+    """
+    starts = np.arange(0, len(graph.points), RUN_POINTS)
+    low, high = (limit.reduceat(graph.points, starts, axis=0) * half_m for limit in (np.minimum, np.maximum))
+    tree = shapely.STRtree(shapely.box(*low.T, *high.T))
+
+    def find_near(place: Float64, reach_m: float) -> Int64:
+        runs = np.sort(tree.query(shapely.Point(place), predicate="dwithin", distance=reach_m))
+        near = (runs[:, None] * RUN_POINTS + np.arange(RUN_POINTS)).ravel()
+        return np.asarray(near[near < len(graph.points)], np.int64)
+
+    return find_near
 
 
 def _order_blocks(place: Float64) -> Int64:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 Int16 = NDArray[np.int16]
 Int32 = NDArray[np.int32]
@@ -124,7 +125,7 @@ class Chains:
         return Chains(ordered, *parts, ends[rank], place[used], radius[used])
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _measure(offsets: Int64, points: Int32, row_m: float, col_m: float) -> Float64:
     length = np.zeros(len(offsets) - 1)
     for edge in range(len(length)):
@@ -134,7 +135,7 @@ def _measure(offsets: Int64, points: Int32, row_m: float, col_m: float) -> Float
     return length
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _walk(ends: Int64, order: Int64, degrees: Int64) -> tuple[Int64, Int64, int]:
     """Half edges, 2 x edge + 1 where walked backwards, chain by chain; where each chain starts; how many are rings."""
     m = len(ends)
@@ -165,7 +166,7 @@ def _walk(ends: Int64, order: Int64, degrees: Int64) -> tuple[Int64, Int64, int]
     return walk, starts[: chains + 1], rings
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_from: int) -> tuple[Int64, Int64]:
     """(chains + 1,) offsets, and of every point of every chain where it comes from; shared ones are there once."""
     source = np.empty(len(points) + len(starts), np.int64)
@@ -192,7 +193,7 @@ def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_fro
     return joined, source[:count]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _orient(offsets: Int64, points: Int32, source: Int64, rings_from: int) -> Bool:
     """Turn chains, in place, so that the lesser end comes first, and rings so that their least point does."""
     flipped = np.zeros(len(offsets) - 1, np.bool_)

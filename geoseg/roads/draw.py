@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.kernel import kernel
 from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int16, Int64
 from geoseg.roads.ends import aim_ends
 from geoseg.roads.network import NODE_STEPS, RoadNetwork
@@ -69,7 +69,7 @@ def draw_network(graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m:
     return network.without_points()
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _describe(
     offsets: Int64, metres: Float64, width: Float32, confidence: Int16, trim_m: Float64
 ) -> tuple[Float64, Float64, Float64]:
@@ -98,7 +98,7 @@ def _describe(
     return mean, spread, sure
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _draw(offsets: Int64, metres: Float64, ends: Int64, nodes: Float64, tolerance_m: float) -> tuple[Int64, Float64]:
     """(m + 1,) offsets and (v, 2) vertices in metres of lines from node to node.
 
@@ -129,7 +129,7 @@ def _draw(offsets: Int64, metres: Float64, ends: Int64, nodes: Float64, toleranc
     return starts, drawn[:used]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _smooth(line: Float64) -> Float64:
     """(n, 2) vertices in the weighted mean of their neighbours; both ends stay."""
     n = len(line)
@@ -145,7 +145,7 @@ def _smooth(line: Float64) -> Float64:
     return soft
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _pick(line: Float64, tolerance_m: float) -> Bool:
     """(n,) which vertices are needed for a line that is no further than the tolerance from all of them.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from geoseg.kernel import kernel
 from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int64
 from geoseg.roads.scale import RoadScale
 
@@ -68,7 +68,7 @@ def _find_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Int64, Int64]:
     return edge[inner], side[inner], node[inner]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _count_narrow(offsets: Int64, metres: Float64, width: Float32, tips: Int64, mean_m: Float64) -> Int64:
     """(n,) how many points each end has before the road has its width; 0 if there are none or they are too many."""
     count = np.zeros(len(tips), np.int64)
@@ -86,7 +86,7 @@ def _count_narrow(offsets: Int64, metres: Float64, width: Float32, tips: Int64, 
     return count
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _look_back(offsets: Int64, metres: Float64, tips: Int64, back_m: Float64) -> Float64:
     """(n, 2) the point in metres that is `back_m` along an edge from its end; tips are (n, 2) edges and their sides."""
     result = np.empty((len(tips), 2))

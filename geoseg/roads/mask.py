@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 Uint8 = NDArray[np.uint8]
 Int16 = NDArray[np.int16]
@@ -31,7 +32,7 @@ SMOOTH = np.array(
 """(2, 256) what becomes of a cell that is no road and of one that is, by the code of its neighbours."""
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def count_majority(
     classes: Uint8, confidence: Uint8, class_id: int, factor_rows: int, factor_cols: int
 ) -> tuple[Uint8, Int16]:
@@ -71,7 +72,7 @@ def count_majority(
     return mask, mean
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def fill_holes(mask: Uint8, side: int) -> None:
     """Fill, in place, 4-connected holes that fit into a square of `side` cells: cars, trees and noise, not blocks.
 
@@ -116,7 +117,7 @@ def fill_holes(mask: Uint8, side: int) -> None:
                 large[i, j] = not fits
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def smooth_once(mask: Uint8, table: Uint8) -> Uint8:
     """Fill notches and take bumps off, all cells at a time, without breaking a line one cell wide.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 Uint8 = NDArray[np.uint8]
 Int32 = NDArray[np.int32]
@@ -17,7 +18,7 @@ LINE, PLACE = 1, 2
 _NODE, _STOP, _SEEN = 256, 512, 1024
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def mark_places(cells: Uint8) -> Uint8:
     """Tell what is still thick after thinning from lines: 3 x 3 squares and what they cover.
 
@@ -46,7 +47,7 @@ def order_offsets(cell_m: tuple[float, float], reach_m: float) -> tuple[Int64, F
     return steps[order].astype(np.int64), metres[order]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def measure_width(mask: Uint8, places: Int64, steps: Int64, metres: Float64, cell_m: tuple[float, float]) -> Float32:
     """Width of the road at cells, from the nearest edge straight to the opposite one.
 
@@ -91,7 +92,7 @@ def measure_width(mask: Uint8, places: Int64, steps: Int64, metres: Float64, cel
     return width
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def trace_pieces(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) -> tuple[Int64, Int64]:
     """Follow the lines of a tile from node to node, to the tile's border, or to a place.
 
@@ -144,7 +145,7 @@ def trace_pieces(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) ->
     return offsets[: pieces + 1], path[:used]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _join_cells(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) -> NDArray[np.int16]:
     """(h, w) int16: links, of those to a place one only, and _NODE; _STOP alone where no line of the tile is."""
     r0, r1, c0, c1 = core
@@ -174,7 +175,7 @@ def _join_cells(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) -> 
     return joined
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _lowest(bits: int) -> int:
     k = 0
     while not bits >> k & 1:
@@ -182,7 +183,7 @@ def _lowest(bits: int) -> int:
     return k
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _follow(state: NDArray[np.int16], around: Int64, path: Int64, start: int, k: int) -> tuple[int, int]:
     """Walk from a cell in direction `k`, into `path`; the number of cells, and the direction back from the last one."""
     path[0] = start

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 Uint8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
@@ -35,7 +36,7 @@ LINKS = np.array([_links(code) for code in range(256)], np.uint8)
 """(256,) to which neighbours a cell is joined: a diagonal beside a common neighbour would close a triangle."""
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def thin_cells(mask: Uint8, table: Uint8, iterations: int) -> None:  # noqa: PLR0912 - one loop over lists of cells
     """Thin a mask in place.
 
@@ -84,7 +85,7 @@ def thin_cells(mask: Uint8, table: Uint8, iterations: int) -> None:  # noqa: PLR
             return
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def thin_list(neighbours: Int64, fixed: Uint8, table: Uint8) -> tuple[Uint8, Int64]:
     """Thin a list of cells until nothing changes.
 
