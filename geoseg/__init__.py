@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from geoseg.evaluation.evaluate import evaluate as evaluate
     from geoseg.layers.read import open_layer as open_layer
     from geoseg.models.package import load_package as load_model
+    from geoseg.region.batch import batch as batch
+    from geoseg.region.result import BatchResult as BatchResult
     from geoseg.roads.graph import open_network as open_network
     from geoseg.run.array import segment_array as segment_array
     from geoseg.run.execute import SegmentResult as SegmentResult
@@ -32,7 +34,9 @@ __version__ = "0.1.0.dev0"
 
 # Imported on first use: `import geoseg` and `geoseg --help` stay light.
 _LAZY = {
+    "BatchResult": ("geoseg.region.result", "BatchResult"),
     "SegmentResult": ("geoseg.run.execute", "SegmentResult"),
+    "batch": ("geoseg.region.batch", "batch"),
     "compare": ("geoseg.comparison.compare", "compare"),
     "evaluate": ("geoseg.evaluation.evaluate", "evaluate"),
     "load_model": ("geoseg.models.package", "load_package"),
@@ -45,6 +49,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "BatchResult",
     "BudgetError",
     "GeosegError",
     "InputError",
@@ -52,6 +57,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "SegmentResult",
+    "batch",
     "compare",
     "evaluate",
     "load_model",

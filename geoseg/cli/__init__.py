@@ -9,14 +9,19 @@ import traceback
 import click
 
 from geoseg import __version__
+from geoseg.cli.batching import batch
 from geoseg.cli.comparing import compare
+from geoseg.cli.doctoring import completion, doctor
 from geoseg.cli.learning import evaluate, refine, train
+from geoseg.cli.loading import load
 from geoseg.cli.mapping import demo, info, polygonize, segment
 from geoseg.cli.packages import models
+from geoseg.cli.stopping import exit_code, heed_signals
 from geoseg.cli.viewing import view
 from geoseg.errors import GeosegError
+from geoseg.redact import redact
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 128
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -25,19 +30,23 @@ def cli() -> None:
     """Large satellite and aerial rasters into map layers."""
 
 
-for command in (segment, polygonize, view, compare, evaluate, train, refine, models, demo, info):
+MAPPING = (segment, polygonize, batch, view, load, compare)
+for command in (*MAPPING, evaluate, train, refine, models, demo, info, doctor, completion):
     cli.add_command(command)
 
 
 def main() -> None:
-    """Run the command line; exits with 0 done, 1 a failure of the program, 2 a wrong input or call, 130 interrupted."""
+    """Run the command line; exits with 0 done, 1 a failure of the program, 2 a wrong input or call, 130 interrupted.
+
+    Other signals that ask to stop give 128 and their number: 143 for SIGTERM, 129 for SIGHUP. `batch` exits with 3
+    where some scenes failed and others did not.
+    """
     try:
         # Without standalone mode click returns what a command exits with instead of raising it.
-        code = cli.main(standalone_mode=False) or DONE
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+        with heed_signals():
+            code = cli.main(standalone_mode=False) or DONE
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        code = exit_code(error)
     except click.ClickException as error:
         error.show()
         code = WRONG
@@ -48,10 +57,11 @@ def main() -> None:
         click.echo("geoseg: out of memory\n  remedy: fewer --workers, a smaller --tile-px", err=True)
         code = WRONG
     except Exception:
-        click.echo(f"geoseg {__version__} failed; please report this:\n{traceback.format_exc()}", err=True)
+        told = redact(traceback.format_exc())
+        click.echo(f"geoseg {__version__} failed; please report this:\n{told}", err=True)
         code = FAILED
-    if code == INTERRUPTED:
-        resumes = {"segment", "polygonize"} & set(sys.argv[1:2])
+    if code > STOPPED:
+        resumes = {"segment", "polygonize", "batch"} & set(sys.argv[1:2])
         click.echo("interrupted" + "; without --fresh the same command goes on from here" * bool(resumes), err=True)
     gc.freeze()  # a process that ends need not search half a million objects for cycles
     sys.exit(code)

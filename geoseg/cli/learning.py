@@ -10,8 +10,23 @@ from typing import Any
 
 import click
 
+from geoseg.cli.completing import complete_files
 from geoseg.console import open_progress
 
+TRAIN_EXAMPLES = """\b
+Examples:
+  geoseg train town.toml
+  geoseg train town.toml --root imagery -o run
+
+\b
+A job is described in the README; those of the shipped models lie in geoseg/training/jobs/. A run that was stopped
+goes on with the same command.
+"""
+REFINE_EXAMPLES = """\b
+Examples:
+  geoseg refine refine-town.toml
+  geoseg refine refine-town.toml --root imagery -o run
+"""
 EVALUATE_EXAMPLES = """\b
 Examples:
   geoseg evaluate map.gpkg truth.tif
@@ -20,7 +35,7 @@ Examples:
 """
 
 
-@click.command()
+@click.command(epilog=TRAIN_EXAMPLES)
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run; default: beside the job.")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the job's files lie; default: the job's own root.")
@@ -41,7 +56,7 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
-@click.command()
+@click.command(epilog=REFINE_EXAMPLES)
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run; default: beside the job.")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the training job's files lie.")
@@ -56,8 +71,10 @@ def refine(job: Path, output: Path | None, root: Path | None) -> None:
 @click.command(epilog=EVALUATE_EXAMPLES)
 @click.argument("predicted", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
-@click.option("--aoi", help="W,S,E,N in degrees, or a vector file of polygons: judge only this.")
-@click.option("--ignore", help="The same: judge nothing here.")
+@click.option(
+    "--aoi", shell_complete=complete_files, help="W,S,E,N in degrees, or a vector file of polygons: judge only this."
+)
+@click.option("--ignore", shell_complete=complete_files, help="The same: judge nothing here.")
 @click.option("--only-class", help="Compare this class with everything else.")
 @click.option(
     "--resolution",

@@ -7,13 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geoseg.cli.completing import complete_models
 from geoseg.errors import OptionError
 
 if TYPE_CHECKING:
     from geoseg.legend import ClassLegend
 
 
-@click.group(invoke_without_command=True)
+MODELS_EXAMPLES = """\b
+Examples:
+  geoseg models
+  geoseg models show landcover-rgb
+  geoseg models export landcover-rgb landcover.zip
+"""
+LIST_EXAMPLES = """\b
+Examples:
+  geoseg models list
+"""
+SHOW_EXAMPLES = """\b
+Examples:
+  geoseg models show landcover-rgb
+  geoseg models show ./mine
+"""
+EXPORT_EXAMPLES = """\b
+Examples:
+  geoseg models export landcover-rgb landcover.zip
+  geoseg models export landcover-rgb landcover.onnx --onnx
+"""
+VERIFY_EXAMPLES = """\b
+Examples:
+  geoseg models verify landcover-rgb
+  geoseg models verify mine.zip
+"""
+IMPORT_EXAMPLES = """\b
+Examples:
+  geoseg models import other.onnx ./other --name other --resolution 0.3 \\
+    --class background:background:000000 --class building:building:d64541
+"""
+
+
+@click.group(invoke_without_command=True, epilog=MODELS_EXAMPLES)
 @click.pass_context
 def models(context: click.Context) -> None:
     """List the shipped models, or look into, exchange and check packages."""
@@ -21,7 +54,7 @@ def models(context: click.Context) -> None:
         context.invoke(list_models)
 
 
-@models.command("list")
+@models.command("list", epilog=LIST_EXAMPLES)
 def list_models() -> None:
     """List the shipped models."""
     from geoseg.models.package import find_package, list_packages, read_manifest
@@ -32,8 +65,8 @@ def list_models() -> None:
         click.echo(f"{name}  {package.version}  {package.ground_resolution_m:g} m  {classes}")
 
 
-@models.command("show")
-@click.argument("name")
+@models.command("show", epilog=SHOW_EXAMPLES)
+@click.argument("name", shell_complete=complete_models)
 def show_model(name: str) -> None:
     """Print what the package NAME says of itself."""
     from geoseg.models.manifest import format_manifest
@@ -42,8 +75,8 @@ def show_model(name: str) -> None:
     click.echo(format_manifest(load_package(name)))
 
 
-@models.command("export")
-@click.argument("name")
+@models.command("export", epilog=EXPORT_EXAMPLES)
+@click.argument("name", shell_complete=complete_models)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--onnx", is_flag=True, help="One ONNX file, as the QGIS plugin Deepness reads it.")
 @click.option("--no-refine", is_flag=True, help="With --onnx: leave the refiner out.")
@@ -54,8 +87,8 @@ def export_model(name: str, output: Path, onnx: bool, no_refine: bool) -> None:
     export_package(name, output, onnx=onnx, refine=not no_refine)
 
 
-@models.command("verify")
-@click.argument("name")
+@models.command("verify", epilog=VERIFY_EXAMPLES)
+@click.argument("name", shell_complete=complete_models)
 def verify_model(name: str) -> None:
     """Check everything in the package NAME, a directory or a zip."""
     from geoseg.models.verify import verify_package
@@ -66,7 +99,7 @@ def verify_model(name: str) -> None:
         raise click.exceptions.Exit(2)
 
 
-@models.command("import")
+@models.command("import", epilog=IMPORT_EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Of the package.")

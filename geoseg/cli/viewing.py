@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from geoseg.cli.completing import complete_files
+
 VIEW_EXAMPLES = """\b
 Examples:
   geoseg view map.gpkg --image scene.tif -o map.html
@@ -16,7 +18,7 @@ Examples:
 
 @click.command(epilog=VIEW_EXAMPLES)
 @click.argument("layer", type=click.Path(path_type=Path))
-@click.option("--image", help="Raster to lay beneath: file, VRT or URL, in any CRS.")
+@click.option("--image", shell_complete=complete_files, help="Raster to lay beneath: file, VRT or URL, in any CRS.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Page to write, .html; without it, serve.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of 127.0.0.1 to serve on; default: a free one.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")

@@ -24,6 +24,7 @@ from geoseg.evaluation.layer_side import ClassLayer, LayerClasses, outline_windo
 from geoseg.evaluation.plane import lay_plane
 from geoseg.evaluation.turns import bring_onto
 from geoseg.grid import GeoGrid, Window
+from geoseg.raster.opening import open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, gdal_environment
 
 NODATA = 255
@@ -151,7 +152,7 @@ def _open_quietly(path: Path) -> DatasetReader:
     with warnings.catch_warnings():
         # Two pictures of one size without a georeference can be compared as well.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        return open_dataset(path)
 
 
 def _read(dataset: DatasetReader, window: Window) -> NDArray[np.uint8]:

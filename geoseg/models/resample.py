@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geoseg.kernel import kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def classify_core(
     return _classify_core(probabilities, rows.starts, rows.weights, cols.starts, cols.weights)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _classify_core(
     probabilities: NDArray[np.float32],
     row_starts: NDArray[np.int64],
@@ -110,7 +111,7 @@ def _classify_core(
     return classes, confidence
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _resample_line(
     line: NDArray[np.float32], starts: NDArray[np.int64], weights: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:

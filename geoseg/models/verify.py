@@ -100,7 +100,10 @@ def _compare(package: ModelPackage) -> None:
     wanted = TorchEngine(package, geometry).predict_probabilities(image)
     difference, same = float(np.abs(found - wanted).max()), float((found.argmax(1) == wanted.argmax(1)).mean())
     if not (difference <= MAX_DIFFERENCE and same >= MIN_SAME_CLASS):
-        raise ModelError(f"probabilities differ by up to {difference:.2g}, {same:.2%} of the classes agree")
+        raise ModelError(
+            f"probabilities differ by up to {difference:.2g}, {same:.2%} of the classes agree",
+            expected=f"at most {MAX_DIFFERENCE:g}, and at least {MIN_SAME_CLASS:.1%}",
+        )
 
 
 def _check_answer(package: ModelPackage) -> None:
@@ -108,9 +111,11 @@ def _check_answer(package: ModelPackage) -> None:
     answer = engine.predict_probabilities(generate_image(engine.bands, engine.geometry.patch_px)[None])
     side = engine.geometry.patch_px
     if answer.shape != (1, len(package.legend), side, side):
-        raise ModelError(f"an answer of shape {answer.shape} to an image of {side} px")
+        raise ModelError(
+            f"an answer of shape {answer.shape} to an image of {side} px", expected="a value for each class and pixel"
+        )
     if not (np.isfinite(answer).all() and np.abs(answer.sum(axis=1) - 1).max() <= MAX_DIFFERENCE):
-        raise ModelError("answers that are no probabilities")
+        raise ModelError("answers that are no probabilities", expected="finite values that add up to 1")
 
 
 def _choose_geometry(package: ModelPackage) -> PatchGeometry:

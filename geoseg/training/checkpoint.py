@@ -22,6 +22,7 @@ WEIGHTS = "weights.safetensors"
 AVERAGE = "average.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 DESCRIPTION = "checkpoint.json"
+REMEDY = "free some space, or choose another output; the same command goes on from the last checkpoint"
 
 
 def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
@@ -50,7 +51,7 @@ def write_folder(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], desc
         shutil.rmtree(stale, ignore_errors=True)
     # The library reports a full disk as an error of its own.
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"the checkpoint {folder} cannot be written: {error}") from error
+        raise OutputError(f"the checkpoint {folder} cannot be written: {error}", remedy=REMEDY) from error
 
 
 def restore_folder(folder: Path) -> None:
@@ -66,7 +67,7 @@ def restore_folder(folder: Path) -> None:
         # The old one is moved away only after the new one is complete.
         os.replace(fresh if fresh.exists() else stale, folder)
     except OSError as error:
-        raise OutputError(f"the checkpoint {folder} cannot be restored: {error}") from error
+        raise OutputError(f"the checkpoint {folder} cannot be restored: {error}", remedy=REMEDY) from error
 
 
 def _name_versions(folder: Path) -> tuple[Path, Path]:
@@ -82,7 +83,11 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"the checkpoint {folder} cannot be read: {error}") from error
+        raise ModelError(
+            f"the checkpoint {folder} cannot be read: {error}",
+            expected=f"a folder with a {DESCRIPTION}, as training writes it",
+            remedy="choose another checkpoint, or train again into an empty folder",
+        ) from error
     return description
 
 

@@ -61,7 +61,7 @@ def read_coco(path: Path) -> CocoFile:
         for annotation in content["annotations"]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
         return CocoFile(path, images, annotations, {c["id"]: c["name"] for c in content["categories"]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as COCO annotations: {error!r}",
             expected="JSON with images, annotations and categories",

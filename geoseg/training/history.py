@@ -114,7 +114,10 @@ class _Table:
             writer.writerow([row.get(name, "") for name in self._head])
             self._file.flush()
         except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            raise OutputError(
+                f"{self._path} cannot be written: {error.strerror or error}",
+                remedy="free some space, or choose another output; the same command goes on",
+            ) from error
 
     def close(self) -> None:
         self._file.close()

@@ -15,6 +15,7 @@ from rasterio.windows import Window as RasterWindow
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
+from geoseg.raster.opening import open_dataset
 
 ALPHA_LOOK_PX = 256
 """Side of the small picture of a band in which alpha is told from near infrared."""
@@ -126,4 +127,4 @@ def _has_palette(raster: rasterio.DatasetReader) -> bool:
 def _open(path: Path) -> rasterio.DatasetReader:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        return open_dataset(path)

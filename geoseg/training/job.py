@@ -231,4 +231,4 @@ def check_job(job: TrainingJob) -> None:
     faults += [fault for source in job.source for fault in list_faults(source)]
     for is_fault, text in faults:
         if is_fault:
-            raise OptionError(f"the job cannot work: {text}")
+            raise OptionError(f"the job cannot work: {text}", remedy="change the job; the README describes its keys")

@@ -138,7 +138,7 @@ def read_refine_job(path: Path) -> RefineJob:
     ]
     for is_fault, text in faults:
         if is_fault:
-            raise OptionError(f"the job {path} cannot work: {text}")
+            raise OptionError(f"the job {path} cannot work: {text}", remedy="change the job")
     return job
 
 

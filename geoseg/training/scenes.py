@@ -93,7 +93,7 @@ class SceneReader:
         """
         inner = window.intersect(scene.window)
         if inner.is_empty:
-            raise InputError(f"{window} lies outside of {scene.image}")
+            raise InputError(f"{window} lies outside of {scene.image}", expected="a window that meets it")
         image, labels = self._read_inside(scene, inner)
         if inner == window:
             return image, labels
@@ -159,7 +159,8 @@ def find_scenes(job: TrainingJob, legend: ClassLegend, *, use: str) -> tuple[lis
     for text in skipped:
         LOG.warning("skipped: %s", text)
     if not scenes and skipped:
-        raise InputError(f"none of {len(skipped)} scenes to use for {use!r} can be read; first: {skipped[0]}")
+        found = f"none of {len(skipped)} scenes to use for {use!r} can be read; first: {skipped[0]}"
+        raise InputError(found, expected="at least one")
     return scenes, skipped
 
 
@@ -181,7 +182,8 @@ def keep_readable(scenes: Sequence[Scene], reader: SceneReader) -> tuple[list[Sc
         else:
             kept.append(scene)
     if skipped and not kept:
-        raise InputError(f"none of {len(skipped)} scenes can be read; first: {skipped[0]}")
+        found = f"none of {len(skipped)} scenes can be read; first: {skipped[0]}"
+        raise InputError(found, expected="at least one")
     return kept, skipped
 
 
@@ -273,7 +275,8 @@ def _ground_resolution_m(path: Path, image: ImageInfo, source: Source) -> tuple[
         raise InputError(f"{path} has no georeference", remedy=f"give ground_resolution_m to {source.name!r}")
     resolution = image.grid.ground_resolution_m()
     if not all(math.isfinite(r) and r > 0 for r in resolution):
-        raise InputError(f"the ground resolution of {path} cannot be told from its georeference")
+        found = f"the ground resolution of {path} cannot be told from its georeference"
+        raise InputError(found, remedy=f"give ground_resolution_m to {source.name!r}")
     return resolution
 
 

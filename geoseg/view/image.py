@@ -10,7 +10,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import InputError
+from geoseg.raster.opening import open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, RasterSource, gdal_environment
 from geoseg.raster.source import open_raster
 from geoseg.view.projection import WORLD_M, Box, PageProjection, boxes_meet, ground_scale, intersect_boxes
@@ -97,7 +97,7 @@ class ImageTiles:
         try:
             with (
                 gdal_environment(self.source.path),
-                rasterio.open(self.source.path, **self._choose_overview(level)) as raster,
+                open_dataset(self.source.path, **self._choose_overview(level)) as raster,
                 WarpedVRT(raster, **options) as warped,
             ):
                 values = warped.read(self.source.bands)
@@ -149,7 +149,7 @@ def open_image(path: str | Path, projection: PageProjection) -> ImageTiles:
     box = float(x.min()), float(y.min()), float(x.max()), float(y.max())
     pixel = grid.ground_resolution_m()[1] / ground_scale((box[1] + box[3]) / 2)
     finest = max(0, math.ceil(math.log2(WORLD_M / (TILE_PX * pixel)) - 0.5))
-    with gdal_environment(source.path), rasterio.open(source.path) as raster:
+    with gdal_environment(source.path), open_dataset(source.path) as raster:
         overviews = tuple(raster.overviews(source.bands[0]))
     return ImageTiles(source, projection, box, finest, overviews)
 
