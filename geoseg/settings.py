@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,7 +26,7 @@ def read_settings(kind: type[Settings], path: Path) -> Settings:
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"the job {path} cannot be read: {error}", expected="a TOML file") from error
     settings: Settings = _build(kind, table, "")
     return settings
@@ -34,8 +35,7 @@ def read_settings(kind: type[Settings], path: Path) -> Settings:
 def _build(kind: Any, value: Any, at: str) -> Any:
     """`value` as parsed from TOML, checked and turned into the annotated type `kind`; `at` names it in errors."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        first, second = typing.get_args(kind)
-        kind = second if typing.get_origin(second) is Literal and not isinstance(value, dict) else first
+        kind = _choose_kind(typing.get_args(kind), value)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(typing.cast(type, kind), value, at)
@@ -54,6 +54,19 @@ def _build(kind: Any, value: Any, at: str) -> Any:
         return value
     expected = " or ".join(map(repr, arguments)) if origin is Literal else getattr(kind, "__name__", str(kind))
     raise OptionError(f"{at} = {value!r} is of the wrong kind", expected=expected)
+
+
+def _choose_kind(kinds: tuple[Any, ...], value: Any) -> Any:
+    """The one of several kinds that a value is of by its shape; where it is of none, the one that the error names."""
+    shapes: dict[type, Callable[[Any], bool]] = {
+        dict: lambda kind: dataclasses.is_dataclass(kind) or typing.get_origin(kind) is collections.abc.Mapping,
+        list: lambda kind: typing.get_origin(kind) is tuple,
+        str: lambda kind: kind is str or value in typing.get_args(kind),
+        int: lambda kind: kind in (int, float),
+    }
+    fits = shapes.get(type(value), lambda kind: kind is type(value))
+    words = [kind for kind in kinds if typing.get_origin(kind) is Literal]
+    return next((kind for kind in kinds if fits(kind)), words[0] if words and not isinstance(value, dict) else kinds[0])
 
 
 def _build_dataclass(kind: type, table: Any, at: str) -> Any:

@@ -102,14 +102,26 @@ def check_layer_path(path: Path | str, *, overwrite: bool = False) -> str:
     """The suffix of a path that can be written; raises what `write_layers` would before hours of work are spent.
 
     Raises:
-        OptionError: the suffix is not known.
+        OptionError: the suffix is not known, or the name cannot be that of a file.
         OutputError: the file exists and `overwrite` is off, or it is open in another program.
     """
     path = Path(path)
+    # GDAL leaves line ends out of a name and writes to another file.
+    if any(character < " " or "\ud800" <= character < "\ue000" for character in str(path)):
+        raise OptionError(f"a name with control characters: {str(path)!r}", expected="a name in UTF-8 on one line")
     suffix = _find_suffix(path)
     if suffix == ".pmtiles":
         check_pmtiles()
-    if path.exists() and not overwrite:
+    try:
+        path.resolve().stat()
+    except FileNotFoundError:
+        exists = False
+    except (OSError, RuntimeError) as error:  # too long, or a link to itself
+        reason = getattr(error, "strerror", None) or "a link to itself"
+        raise OutputError(f"{path} cannot be written: {reason}", expected="a name that a file can have") from error
+    else:
+        exists = True
+    if exists and not overwrite:
         raise OutputError(
             f"{path} exists", expected="a new file", remedy="choose another name or allow it to be overwritten"
         )

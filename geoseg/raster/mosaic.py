@@ -191,7 +191,7 @@ class ClassMosaic:
         return ranks
 
     def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_tree", "_bounds", "_ranks")}
+        return {k: v for k, v in self.__dict__.items() if k != "_tree"}
 
 
 def _read_member(

@@ -15,7 +15,7 @@ from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
 
 CELL_PX = 64
-MARGIN_PX = 1 / 64
+MARGIN_PX = 1 / 128
 """Positions are interpolated where that is surely closer than half of this; nearer to a pixel's border they are not."""
 
 ALIGNED_PX = 1e-3

@@ -248,6 +248,28 @@ def fingerprint_source(source: RasterSource, files: list[str]) -> str:
     return digest.hexdigest()
 
 
+def check_unchanged(source: RasterSource) -> None:
+    """Check that the files, or what a server sends, are still those that were opened.
+
+    Raises:
+        InputError: they were replaced, written to or removed since.
+    """
+    try:
+        with gdal_environment(source.path), open_dataset(source.path) as dataset:
+            files = list(dataset.files) or [source.path]
+        same = fingerprint_source(replace(source, fingerprint=""), files) == source.fingerprint
+    except (*GDAL_FAULTS, InputError):
+        same = False
+    finally:
+        close_thread_dataset()
+    if not same:
+        raise InputError(
+            f"{source.path}: changed while it was read",
+            expected="a raster that stays as it is during a run",
+            remedy="run the same command again once it does; nothing of the old one is used",
+        )
+
+
 def _list_members(files: list[str]) -> set[str]:
     """The files, and those that a VRT among them is made of: GDAL names only one level of them."""
     found: set[str] = set()

@@ -1,0 +1,106 @@
+"""Runs that end at any moment, by any signal: the same command goes on, and nothing tells that it had to."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.prepared import Run, list_leavings, read_files, run, segment_words, wait_for
+
+FEW, MANY = 12, 100
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+def kill_at_random(words: list[object], folder: Path, *, kills: int) -> set[str]:
+    """Kill a run so many times, each at another moment of it; gives what was there when they came."""
+    chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "7"))
+    killed, seen = 0, set()
+    # A run that is not killed tells how long one takes.
+    longest, again = 0.5, []
+    while killed < kills:
+        began = time.monotonic()
+        started = Run(*words, *again)
+        # A kill may also come when all is written: then the outputs exist, and a run that starts anew must be told.
+        started.process.join(chance.uniform(0.0, longest))
+        if started.at_work:
+            started.send(signal.SIGKILL)
+        code = started.wait()
+        assert code in (0, -signal.SIGKILL), started.said
+        if code:
+            killed += 1
+            again = ["--overwrite"]
+            seen |= {path.relative_to(folder).parts[-2] for path in folder.rglob("*.*") if path.is_file()}
+        else:
+            longest = time.monotonic() - began
+            again = ["--overwrite", "--fresh"]
+    return seen
+
+
+@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_sigkill_at_random_moments(scene: Path, calm: dict[str, bytes], tmp_path: Path, kills: int) -> None:
+    words = segment_words(scene, tmp_path)
+    seen = kill_at_random(words, tmp_path, kills=kills)
+    run(*words, "--overwrite")
+    assert read_files(tmp_path) == calm
+    assert not list_leavings(tmp_path)
+    assert "classes" in seen
+
+
+@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
+def test_a_signal_that_asks_to_stop(scene: Path, calm: dict[str, bytes], tmp_path: Path, number: int) -> None:
+    words = segment_words(scene, tmp_path)
+    tiles = tmp_path / ".geoseg/map.fgb/classes"
+    started = Run(*words)
+    wait_for(lambda: len(list(tiles.glob("r*"))) > 2, started)
+    started.send(number)
+    assert started.wait() == STOPS[signal.Signals(number)], started.said
+    assert "interrupted; without --fresh the same command goes on from here" in started.said
+    assert "Traceback" not in started.said
+    # Asked to stop, it also clears up.
+    assert not list_leavings(tmp_path)
+    done = {path: path.stat().st_mtime_ns for path in tiles.glob("r*")}
+    assert 2 < len(done) < 16
+    run(*words)
+    assert read_files(tmp_path) == calm
+
+
+def test_a_signal_again_and_again(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
+    """Whoever is impatient does no harm."""
+    words = segment_words(scene, tmp_path)
+    started = Run(*words)
+    wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
+    while started.at_work:
+        started.send(signal.SIGTERM)
+        time.sleep(0.01)
+    assert started.wait() in (143, 130, -signal.SIGTERM)
+    run(*words)
+    assert read_files(tmp_path) == calm
+
+
+def test_a_run_that_nobody_may_hang_up(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
+    """`nohup geoseg ...` goes on when its terminal is gone."""
+    started = Run(*segment_words(scene, tmp_path), before=ignore_hang_up)
+    wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
+    started.send(signal.SIGHUP)
+    assert started.wait() == 0, started.said
+    assert read_files(tmp_path) == calm
+
+
+def ignore_hang_up() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_stopped_and_continued(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
+    """As by Ctrl-Z and fg, or a machine that sleeps."""
+    started = Run(*segment_words(scene, tmp_path))
+    wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
+    started.send(signal.SIGSTOP)
+    time.sleep(0.3)
+    started.send(signal.SIGCONT)
+    assert started.wait() == 0, started.said
+    assert read_files(tmp_path) == calm
