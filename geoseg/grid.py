@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from affine import Affine
@@ -94,7 +94,7 @@ class GeoGrid:
     @cached_property
     def to_lonlat(self) -> Transformer:
         """From the CRS to WGS 84 longitude, latitude in degrees."""
-        return Transformer.from_crs(CRS.from_wkt(self.crs), CRS.from_epsg(4326), always_xy=True)
+        return _make_transformer(self.crs)
 
     def ground_resolution_m(self) -> tuple[float, float]:
         """Geodesic (height, width) in metres of the pixel at the grid's centre."""
@@ -109,3 +109,9 @@ class GeoGrid:
 
     def __getstate__(self) -> dict[str, object]:
         return {k: v for k, v in self.__dict__.items() if k != "to_lonlat"}
+
+
+@lru_cache(64)
+def _make_transformer(crs: str) -> Transformer:
+    # Thousands of grids share few CRSs, and looking for the way between two takes milliseconds.
+    return Transformer.from_crs(CRS.from_wkt(crs), CRS.from_epsg(4326), always_xy=True)

@@ -18,6 +18,7 @@ from geoseg.polygons.kernel import announce_compiling
 from geoseg.polygons.marks import MAX_SIDE
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
+from geoseg.raster.source import check_unchanged
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
 from geoseg.run.job import Job, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
@@ -84,6 +85,8 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
             _settle(store, keep=execution.work_dir is not None)
             return known
         receipts = _compute_tiles(job, execution, progress, traced=outputs.layer is not None)
+        for source in job.sources:
+            check_unchanged(source)
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
         new = [path for path in paths.values() if not os.path.exists(path)]
         store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})

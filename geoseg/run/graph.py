@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from dask.delayed import Delayed, delayed
@@ -110,7 +111,7 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
 def lay_tile_file(job: Job, how: ClassMosaic, tile: Tile) -> TileReceipt:
     """Put one tile of a mosaic into the work directory, and which scene each pixel is of, unless an earlier run did."""
     done = job.store.finished(CLASSES, tile, CLASS_SUFFIX)
-    if done:
+    if done and (job.store.finished(SOURCES, tile, ARRAY_SUFFIX) or holds_nothing(Path(done.path))):
         return done
     start = time.perf_counter()
     block = how.read_block(tile.core)

@@ -28,7 +28,7 @@ from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import Tile, TilePlan
 from geoseg.tiles.store import CHANGES, COMPONENTS, ROADS, TRACES, TileStore
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the content of a work directory changes its meaning."""
 
 
@@ -162,6 +162,13 @@ class Job:
     def predicts(self) -> bool:
         """Whether classes are predicted, not read."""
         return isinstance(self.classes, Prediction)
+
+    @property
+    def sources(self) -> list[RasterSource]:
+        """The rasters that the classes are of."""
+        if isinstance(self.classes, ClassMosaic):
+            return [raster for m in self.classes.members for raster in (m.classes.source, m.confidence)]
+        return [self.classes.source]
 
     @property
     def has_confidence(self) -> bool:

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from geoseg.errors import InputError
 from geoseg.polygons.marks import MARK_BITS
 from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.stored import RecordFile
 from geoseg.raster.mosaic import NONE, ClassMosaic
 from geoseg.run.job import Job
+from geoseg.tiles.sealed import read_sealed, write_sealed
 from geoseg.tiles.store import SOURCES
 
 Int32 = NDArray[np.int32]
@@ -53,12 +56,23 @@ class SourceRuns:
 
     def save(self, path: Path) -> None:
         """Write them as a safetensors file."""
-        path.write_bytes(save({"starts": self.starts, "members": self.members}))
+        write_sealed(path, save({"starts": self.starts, "members": self.members}))
 
     @classmethod
     def load(cls, path: Path) -> SourceRuns:
-        """Read what `save` wrote."""
-        return cls(**load(path.read_bytes()))
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file was damaged after it was written.
+        """
+        try:
+            return cls(**load(read_sealed(path)))
+        except (SafetensorError, TypeError) as error:
+            raise InputError(
+                f"the finished tile {path} cannot be read: {error}",
+                expected="the file as geoseg wrote it",
+                remedy="run again with --fresh",
+            ) from error
 
 
 class SourceIndex:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +20,9 @@ from geoseg.tiles.plan import Tile
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
 JOB_KEY = "geoseg job"
-STAGES = CLASSES, COMPONENTS, CHANGES, TRACES, ROADS, JOIN = (
+STAGES = CLASSES, SOURCES, COMPONENTS, CHANGES, TRACES, ROADS, JOIN = (
     "classes",
+    "sources",
     "components",
     "changes",
     "traces",
@@ -89,7 +92,13 @@ class TileStore:
         return state if isinstance(state, dict) else {}
 
     def write_state(self, state: dict[str, Any]) -> None:
-        """Replace what the run says of itself."""
+        """Replace what the run says of itself.
+
+        Raises:
+            FileNotFoundError: what it had said, and so the whole directory, was taken away.
+        """
+        if JOB_KEY not in state:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.directory / STATE_FILE))
         with replace_file(self.directory / STATE_FILE) as temporary:
             temporary.write_text(json.dumps(state, indent=1, sort_keys=True))
 
@@ -111,7 +120,8 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
     Tiles of another fingerprint, or all with `fresh`, are removed first.
 
     Raises:
-        OutputError: it cannot be made or written, another run holds it, or it holds files of other origin.
+        OutputError: it cannot be made or written, another run holds it, or it holds files of other origin; or, while it
+            is held, a file cannot be written or is taken away.
     """
     with ExitStack() as held:
         try:
@@ -129,7 +139,27 @@ def hold_store(directory: Path, fingerprint: str, *, fresh: bool = False) -> Ite
                 expected="a directory that can be written",
                 remedy="choose another --work-dir",
             ) from error
-        yield store
+        with _name_faults(store):
+            yield store
+
+
+@contextmanager
+def _name_faults(store: TileStore) -> Iterator[None]:
+    """A disk that is full, fails or is taken away in the middle of a run is no fault of the program."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError):  # a network's
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or f'a file in {store.directory}'} cannot be used: {error.strerror or error}",
+            expected="a work directory that stays, on a disk with room",
+            remedy="free some space, or choose another --work-dir; the same command goes on from here",
+        ) from error
+    finally:
+        if JOB_KEY not in store.read_state():
+            # It was taken away, and tiles that came later made it anew: nobody would know whose they are.
+            store.clear_tiles()
 
 
 def _remove_folder(folder: Path) -> None:

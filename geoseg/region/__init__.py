@@ -1,0 +1,1 @@
+"""Whole regions: many scenes, one layer."""
