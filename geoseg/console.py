@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from geoseg.progress import Progress
     from geoseg.run.execute import SegmentResult
+
+
+def _say(text: str) -> None:
+    # Who reads a log may leave; hours of work go on.
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 class PlainProgress:
@@ -38,13 +44,13 @@ class PlainProgress:
 
     def note(self, text: str) -> None:
         """One line more."""
-        click.echo(text, err=True)
+        _say(text)
 
     def stop(self) -> None:
         """The last stage is done."""
         if self._stage:
             count = f" {self._done}" if self._done else ""
-            click.echo(f"{self._stage}:{count} in {time.perf_counter() - self._begun:.1f} s", err=True)
+            _say(f"{self._stage}:{count} in {time.perf_counter() - self._begun:.1f} s")
             self._stage = ""
 
 
@@ -79,7 +85,7 @@ def open_progress(quiet: bool) -> Iterator[Progress]:
         from geoseg.progress import Silence  # noqa: PLC0415  (keeps `geoseg --help` light)
 
         yield Silence()
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
         from rich.progress import Progress as Bar  # noqa: PLC0415

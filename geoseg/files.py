@@ -48,6 +48,8 @@ def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = ()) -> I
                 Path(f"{path}{end}").unlink(missing_ok=True)
             for end in ("", *new):
                 os.replace(f"{temporary}{end}", f"{path}{end}")
+            # Without this a power cut may undo the change of the name.
+            _flush(path.parent)
         finally:
             _remove(temporary)
     except OSError as error:
@@ -111,8 +113,11 @@ def check_whole(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _remove_abandoned(path: Path, host: str) -> None:

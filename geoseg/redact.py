@@ -22,7 +22,9 @@ _SIGNING = re.compile(
 )
 """Parameters that sign a request: S3, Google, Azure (shared access), CloudFront, Akamai, tokens and keys."""
 
-_URL = re.compile(r"(://|%(?:25){0,4}3A%(?:25){0,4}2F%(?:25){0,4}2F)(?=([^\s\"<>]{1,4000}))", re.IGNORECASE)
+_URL = re.compile(
+    r"(://|https?:/(?!/)|%(?:25){0,4}3A%(?:25){0,4}2F%(?:25){0,4}2F)(?=([^\s\"<>]{1,4000}))", re.IGNORECASE
+)
 _PORT = re.compile(r"(?:[^:]*|\[.*\])(?::\d*)?['),.;:]*")
 _PARAMETER = re.compile(r"([?&#;])([^\s=&?#;\"<>/]*)(=?)([^&\s\"<>]*)")
 _BARE = re.compile(r"(://[^\s\"<>?]*\?)([^\s\"<>=&]+)(?=[&\s\"<>]|$)")

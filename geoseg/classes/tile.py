@@ -6,16 +6,14 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from geoseg.errors import InputError
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid, Window
+from geoseg.tiles.sealed import read_sealed, write_sealed
 
 NOTHING = b"no known pixel"
 """Content of a tile that holds nothing; an empty file would look like one that a power cut emptied."""
@@ -36,7 +34,10 @@ def write_class_tile(
     """
     known = bool((classes != nodata).any())
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-        temporary.write_bytes(_encode_tile(classes, confidence, grid, window) if known else NOTHING)
+        if known:
+            write_sealed(temporary, _encode_tile(classes, confidence, grid, window))
+        else:
+            temporary.write_bytes(NOTHING)
     return path.stat().st_size
 
 
@@ -77,12 +78,5 @@ def read_class_tile(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] |
     """
     if holds_nothing(path):
         return None
-    try:
-        with rasterio.open(path) as source:
-            return source.read(1), source.read(2)
-    except RasterioError as error:
-        raise InputError(
-            f"the finished tile {path} cannot be read: {error}",
-            expected="the file as geoseg wrote it",
-            remedy="run again with --fresh",
-        ) from error
+    with MemoryFile(read_sealed(path)) as memory, memory.open() as source:
+        return source.read(1), source.read(2)

@@ -1,0 +1,195 @@
+"""What is made of all scenes together: layers, tables of a database, the STAC catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geoseg import __version__
+from geoseg.catalog.items import COLLECTION, ITEMS, SceneItem, write_items
+from geoseg.errors import OptionError
+from geoseg.layers.database import parse_database
+from geoseg.layers.postgis import load_layer
+from geoseg.layers.read import is_layer_path, split_name
+from geoseg.layers.style import is_own_style
+from geoseg.progress import Progress
+from geoseg.raster import categories
+from geoseg.region.grid import choose_grid
+from geoseg.region.layers import RegionMember, write_region
+from geoseg.region.scenes import Look, SceneSetting
+from geoseg.region.settings import BatchJob
+from geoseg.region.state import (
+    CLASSES,
+    CONFIDENCE,
+    PAGE_FILE,
+    REPORT_FILE,
+    THUMBNAIL,
+    SceneState,
+    Stamp,
+    is_same_file,
+    read_json,
+    remove_folder,
+    stamp_file,
+    write_json,
+)
+from geoseg.run.job import digest
+
+ACCOUNT_FILE, WORK = "region.json", "region"
+
+Done = Sequence[tuple[Look, SceneState]]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOutputs:
+    """What there is of a region; `made` by this run or by an earlier one."""
+
+    layers: tuple[Path, ...]
+    tables: tuple[str, ...]
+    catalog: Path
+    polygons: Mapping[str, int] = field(default_factory=dict)
+    area_m2: Mapping[str, float] = field(default_factory=dict)
+    made: bool = False
+
+    @classmethod
+    def nothing(cls, directory: Path) -> RegionOutputs:
+        """Of a region without a scene."""
+        return cls((), (), directory / COLLECTION)
+
+
+def check_database_url(job: BatchJob) -> None:
+    """Refuse a database that would not be what is meant, before anything is done.
+
+    Raises:
+        OptionError: the URL cannot be read, or the parts of the map would remove each other from the tables.
+    """
+    if job.postgis is not None and parse_database(job.postgis).replace != "none" and job.split != "none":
+        raise OptionError(
+            f"a map of parts (--split {job.split}) into tables of which each load removes other rows",
+            expected="--split none, or a URL without ?replace=",
+            remedy="leave out one of them",
+        )
+
+
+def make_outputs(done: Done, setting: SceneSetting, progress: Progress) -> RegionOutputs:
+    """Write the layers of the scenes that are done, unless they are there already, and what goes with them.
+
+    Raises:
+        GeosegError: an option cannot work for these scenes, or something cannot be written.
+    """
+    directory, job = setting.folder.directory, setting.job
+    account_path = setting.folder.work / ACCOUNT_FILE
+    known, wanted = read_json(account_path), _find_key(done, setting)
+    files: dict[str, Stamp] = known.get("files", {})
+    whole = known.get("key") == wanted and all(is_same_file(directory / name, stamp) for name, stamp in files.items())
+    if setting.fresh or not whole:
+        known = {"key": wanted, **_write_layers(done, setting, progress)}
+        # Those that an earlier run wrote under other names show another state of the region.
+        for name in set(files) - set(known["files"]):
+            _remove_layer(directory / name)
+        write_json(account_path, known)
+        remove_folder(setting.folder.work / WORK)
+    layers = tuple(directory / name for name in known["files"])
+    tables: list[str] = []
+    if job.postgis is not None:
+        # Roads that lie beside a layer go with it.
+        for names in known["parts"].values():
+            tables += [loaded.table for loaded in load_layer(directory / names[0], job.postgis, progress=progress)]
+    return RegionOutputs(
+        layers=layers,
+        tables=tuple(dict.fromkeys(tables)),
+        catalog=_write_catalog(done, setting, layers),
+        polygons=known["polygons"],
+        area_m2=known["area_m2"],
+        made=setting.fresh or not whole,
+    )
+
+
+def _find_key(done: Done, setting: SceneSetting) -> str:
+    """Changes whenever the layers could."""
+    job = setting.job
+    members = [(look.ref.id, look.date, look.name, state.key, state.files) for look, state in done]
+    checksums = [(*facts, {name: stamp[2] for name, stamp in files.items()}) for *facts, files in members]
+    ways = [job.crs, job.resolution_m, job.precedence, job.split, job.format, asdict(job.finish)]
+    return digest([__version__, checksums, ways, job.classes_raster, job.confidence_raster])
+
+
+def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict[str, Any]:
+    job, directory, package = setting.job, setting.folder.directory, setting.package
+    output = directory / ("" if job.split == "none" else "layers") / f"region{job.format}"
+    rasters = {key: output.with_name(f"region_{key}.tif") for key in ("classes", "confidence")}
+    result = write_region(
+        [_make_member(look, setting) for look, _ in done],
+        output,
+        crs=job.crs,
+        resolution_m=job.resolution_m,
+        precedence=job.precedence,
+        split=job.split,
+        finish=job.finish,
+        aoi=job.aoi,
+        classes_raster=rasters["classes"] if job.classes_raster else None,
+        confidence_raster=rasters["confidence"] if job.confidence_raster else None,
+        model_pixel_m=package.ground_resolution_m,
+        made_by={"model": package.name, "model_checksum": package.fingerprint},
+        scheduler=job.scheduler,
+        workers=job.workers,
+        memory=job.memory,
+        work_dir=setting.folder.work / WORK,
+        fresh=setting.fresh,
+        overwrite=True,
+        progress=progress,
+    )
+    files = (*result.layers, *result.rasters)
+    return {
+        "parts": {part: [_relate(path, directory) for path in paths] for part, paths in result.parts.items()},
+        "files": {_relate(path, directory): stamp_file(path) for path in files},
+        "polygons": dict(result.polygons),
+        "area_m2": dict(result.area_m2),
+    }
+
+
+def _relate(path: Path, directory: Path) -> str:
+    return path.relative_to(directory).as_posix()
+
+
+def _remove_layer(path: Path) -> None:
+    stem = split_name(path)[0] if is_layer_path(path) else path.stem
+    style = path.with_name(f"{stem}.qml")
+    is_own = is_own_style(style) or categories.is_own_style(style)
+    for beside in (path, path.with_name(f"{path.name}.aux.xml"), *([style] if is_own else [])):
+        beside.unlink(missing_ok=True)
+
+
+def _make_member(look: Look, setting: SceneSetting) -> RegionMember:
+    place = setting.folder.scene(look.ref.id)
+    return RegionMember(look.ref.id, place / CLASSES, place / CONFIDENCE, look.date, look.name)
+
+
+def _name_asset(path: Path) -> str:
+    """layer, roads, layer_37S; classes, confidence, classes_37S."""
+    stem = split_name(path)[0].removeprefix("region").removeprefix("_")
+    is_own = not is_layer_path(path) or stem == "roads"
+    return stem if is_own else f"layer_{stem}".rstrip("_")
+
+
+def _write_catalog(done: Done, setting: SceneSetting, outputs: Sequence[Path]) -> Path:
+    directory, job = setting.folder.directory, setting.job
+    about = {"geoseg:model": setting.package.name, "geoseg:model_checksum": setting.package.fingerprint}
+    items = []
+    for look, _ in done:
+        place = setting.folder.scene(look.ref.id)
+        assets = {"classes": CLASSES, "confidence": CONFIDENCE, "thumbnail": THUMBNAIL, "report": REPORT_FILE}
+        files = {key: place / name for key, name in assets.items()}
+        items.append(SceneItem(look.ref.id, look.grid, files, look.date, look.ref.item, about))
+    # Scenes of several zones have a common place in degrees only.
+    crs = "EPSG:4326" if job.split == "utm" else job.crs
+    grid = choose_grid([look.grid for look, _ in done], crs=crs)
+    files = {_name_asset(path): path for path in outputs} | {"report": directory / PAGE_FILE}
+    region = SceneItem("region", grid, files, properties=about)  # no scene's id
+    kept = {item.id for item in (*items, region)}
+    for path in (directory / ITEMS).glob("*.json"):
+        if path.stem not in kept:
+            path.unlink()
+    title = f"Map of {directory.name}"
+    return write_items(directory, items, region=region, legend=setting.package.legend, title=title)

@@ -1,0 +1,114 @@
+"""What a region run says of itself: JSON for programs, a page for people, a STAC catalogue of the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geoseg import __version__
+from geoseg.catalog.scene import SceneRef
+from geoseg.page import Page
+from geoseg.redact import redact
+from geoseg.region.result import BatchResult
+from geoseg.region.scenes import Look, SceneSetting
+from geoseg.region.state import PAGE_FILE, REPORT_FILE, THUMBNAIL, RegionFolder, SceneState, write_json
+
+PICTURE_PX = 320
+PICTURES_AT_A_TIME = 40
+
+Scene = tuple[SceneRef, Look | None, SceneState]
+
+
+def write_reports(result: BatchResult, scenes: Sequence[Scene], setting: SceneSetting, account: dict[str, Any]) -> None:
+    """Write the region's `report.html` and, last of all, `report.json`.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    folder = RegionFolder(result.directory)
+    _make_page(result, scenes, setting, account).write(result.directory / PAGE_FILE)
+    told = [
+        {
+            "id": ref.id,
+            "source": redact(ref.path),
+            "state": state.state,
+            "reason": state.reason,
+            "datetime": look.date if look else ref.datetime,
+            "pixels": state.pixels,
+            "seconds": state.seconds,
+            "attempts": state.attempts,
+            "report": str(folder.scene(ref.id).relative_to(folder.directory) / REPORT_FILE),
+        }
+        for ref, look, state in scenes
+    ]
+    facts = {key: account[key] for key in ("run", "started", "finished", "asked")}
+    package = {"name": setting.package.name, "checksum": setting.package.fingerprint}
+    content = {"geoseg": __version__, **facts, "model": package, **result.to_dict(), "scenes": told}
+    write_json(result.directory / REPORT_FILE, content)
+
+
+def _make_page(result: BatchResult, scenes: Sequence[Scene], setting: SceneSetting, account: dict[str, Any]) -> Page:
+    page = Page(f"Region {result.directory.name}")
+    page.add_text(
+        f"{len(result.done)} of {len(scenes)} scenes are done, {len(result.computed)} of them by the run that began "
+        f"{account['started']}; {len(result.failed)} failed, {len(result.skipped)} are left out."
+    )
+    speed = [("Mpx/s", result.mpx_per_s)] if result.computed else []
+    rows: list[tuple[str, object]] = [
+        ("model", setting.package.name),
+        ("Mpx", result.pixels / 1e6),
+        ("Mpx of this run", result.pixels_computed / 1e6),
+        ("seconds", result.seconds),
+        *speed,
+        *((path.relative_to(result.directory).as_posix(), _size(path.stat().st_size)) for path in result.layers),
+        *((table, "table") for table in result.tables),
+    ]
+    page.add_table(["", ""], [(name, str(value) if isinstance(value, str) else value) for name, value in rows])
+    page.add_heading("Classes")
+    counts = sorted(result.polygons.items())
+    page.add_table(
+        ["class", "polygons", "hectares"], [(name, count, result.area_m2[name] / 1e4) for name, count in counts]
+    )
+    if result.failed:
+        page.add_heading("Failed")
+        page.add_table(["scene", "reason"], result.failed.items())
+    if result.skipped:
+        page.add_heading("Left out")
+        page.add_table(["scene", "reason"], result.skipped.items())
+    page.add_heading("Scenes")
+    page.add_table(["scene", "state", "acquired", "Mpx", "seconds", "attempts"], [_row(*scene) for scene in scenes])
+    page.add_key({entry.name: entry.color for entry in setting.package.legend.classes if entry.kind != "background"})
+    _add_pictures(page, result)
+    return page
+
+
+def _row(ref: SceneRef, look: Look | None, state: SceneState) -> tuple[object, ...]:
+    date = (look.date if look else ref.datetime) or "-"
+    return ref.id, state.state, date, state.pixels / 1e6, state.seconds, state.attempts
+
+
+def _add_pictures(page: Page, result: BatchResult) -> None:
+    folder = RegionFolder(result.directory)
+    for first in range(0, len(result.done), PICTURES_AT_A_TIME):
+        names = result.done[first : first + PICTURES_AT_A_TIME]
+        pictures = {name: _read_picture(folder.scene(name) / THUMBNAIL) for name in names}
+        page.add_pictures({name: picture for name, picture in pictures.items() if picture is not None})
+
+
+def _read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """A small copy; None where somebody took the picture away."""
+    try:
+        with Image.open(path) as picture:
+            picture.thumbnail((PICTURE_PX, PICTURE_PX))
+            return np.asarray(picture.convert("RGB"), np.uint8)
+    except OSError:
+        return None
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,429 @@
+"""A region run does what is missing, and only that."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pystac
+import pytest
+import rasterio
+from rasterio.warp import transform_bounds
+
+import geoseg
+from geoseg.errors import BudgetError, GeosegError, InputError, OptionError, OutputError
+from geoseg.region import making
+from geoseg.region.batch import batch
+from geoseg.region.result import BatchResult
+from tests.region.running import MODEL, SIDE_PX, read_json, read_outputs, write_bad, write_scene
+
+pytestmark = pytest.mark.usefixtures("light_model")
+
+OUTSIDE = "10.0,50.0,10.1,50.1"
+
+
+def run(scenes: Path, directory: Path, **options: Any) -> BatchResult:
+    return batch([scenes], directory, **({"model": MODEL, "format": ".fgb", "roads": True} | options))
+
+
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Make predictions raise something so many times; gives the list of the images that were asked for."""
+
+    def install(*faults: BaseException | Callable[[Path], None], scene: str = "b") -> list[str]:
+        real, waiting, asked = making.predict_classes, list(faults), []
+
+        def predict(image: str, *arguments: Any, **options: Any) -> Any:
+            asked.append(Path(image).stem)
+            if waiting and Path(image).stem == scene:
+                fault = waiting.pop(0)
+                if isinstance(fault, BaseException):
+                    raise fault
+                fault(Path(image))
+            return real(image, *arguments, **options)
+
+        monkeypatch.setattr(making, "predict_classes", predict)
+        monkeypatch.setattr(making, "BACKOFF_S", 0.0)
+        return asked
+
+    return install
+
+
+class Texts(HTMLParser):
+    """The texts of a page, its pictures, and whether every element is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(dict(attributes))
+        elif tag not in ("meta", "link", "source"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+class TestFirstRun:
+    def test_says_what_it_made(self, scenes: Path, tmp_path: Path) -> None:
+        result = geoseg.batch([scenes], tmp_path / "out", model=MODEL, format=".fgb", roads=True)
+        assert result.done == result.computed == ("a", "b", "c")
+        assert not result.failed
+        assert not result.skipped
+        assert result.pixels == result.pixels_computed == 3 * SIDE_PX**2
+        assert [path.name for path in result.layers] == ["region.fgb", "region_roads.fgb"]
+        layer = geoseg.open_layer(result.layers[0])
+        assert len(layer) == sum(result.polygons.values()) > 5
+        assert set(layer["source"]) <= {"a.tif", "b.tif", "c.tif"}
+        assert layer["area_m2"].sum() == pytest.approx(sum(result.area_m2.values()), rel=1e-6)
+        for name in "abc":
+            report = read_json(tmp_path / "out/scenes" / name / "report.json")
+            assert (report["id"], report["pixels"], report["attempts"]) == (name, SIDE_PX**2, 1)
+            kept = {path.name for path in (tmp_path / "out/scenes" / name).iterdir()}
+            assert {"classes.tif", "confidence.tif", "thumbnail.png", "report.json", "state.json"} <= kept
+        report = read_json(result.report)
+        assert [scene["id"] for scene in report["scenes"]] == ["a", "b", "c"]
+        assert report["asked"]["model"] == MODEL
+        assert not list((tmp_path / "out/.geoseg").rglob("*.npz"))
+        assert not list((tmp_path / "out/.geoseg/scenes").iterdir())
+
+    def test_the_page_shows_all_scenes_and_faults(self, scenes: Path, tmp_path: Path) -> None:
+        write_bad(scenes / "bad<script>.tif", scenes / "a.tif")
+        result = run(scenes, tmp_path / "out")
+        page = Texts(result.page.read_text())
+        assert not page.open
+        assert {"a", "b", "c", "bad_script", "failed", "building", "hectares"} <= set(page.texts)
+        assert any("not readable as a raster" in text for text in page.texts)
+        assert [picture["alt"] for picture in page.pictures] == ["a", "b", "c"]
+        assert all((picture["src"] or "").startswith("data:image/") for picture in page.pictures)
+        assert "<script" not in result.page.read_text()
+
+    def test_the_outputs_are_a_catalogue(self, scenes: Path, tmp_path: Path) -> None:
+        result = run(scenes, tmp_path / "out", classes_raster=True)
+        collection = pystac.Collection.from_file(str(result.catalog))
+        items = {item.id: item for item in collection.get_items(recursive=True)}
+        assert set(items) == {"a", "b", "c", "region"}
+        for item in items.values():
+            for asset in item.assets.values():
+                assert Path(str(asset.get_absolute_href())).is_file()
+        again = batch([result.catalog], tmp_path / "from catalogue", asset="classes", model=MODEL, split="none")
+        assert set(again.done) == {"a", "b", "c", "scene_region"}  # a class raster is a picture of few colours
+
+    def test_one_bar_of_megapixels(self, tmp_path: Path) -> None:
+        told: list[tuple[str, int | None]] = []
+        steps = {"scenes, Mpx": 0}
+
+        class Told:
+            def start(self, stage: str, total: int | None) -> None:
+                told.append((stage, total))
+
+            def advance(self, count: int = 1) -> None:
+                if told[-1][0] in steps:
+                    steps[told[-1][0]] += count
+
+            def note(self, text: str) -> None:
+                pass
+
+        for number, name in enumerate("ab"):
+            write_scene(tmp_path / f"scenes/{name}.tif", number, side_px=800)
+        run(tmp_path / "scenes", tmp_path / "out", progress=Told(), exact=True)
+        assert ("scenes, Mpx", 2) in told  # 2 * 800² pixels, rounded up
+        assert steps == {"scenes, Mpx": 2}
+
+    @pytest.mark.parametrize("split", ["none", pytest.param("scene", marks=pytest.mark.slow)])
+    def test_the_layers_go_to_a_database(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+    ) -> None:
+        loads: list[tuple[str, bool, str]] = []
+
+        def load(path: Path, url: str, *, progress: object) -> list[SimpleNamespace]:
+            loads.append((path.name, path.exists(), url))
+            return [SimpleNamespace(table="city.polygons"), SimpleNamespace(table="city.roads")]
+
+        monkeypatch.setattr("geoseg.region.outputs.load_layer", load)
+        url = "postgresql://me:hush@127.0.0.1:9/gis?schema=city"
+        result = run(scenes, tmp_path / "out", postgis=url, split=split)
+        names = ["region.fgb"] if split == "none" else [f"region_{name}.fgb" for name in "abc"]
+        assert loads == [(name, True, url) for name in names]
+        assert result.tables == ("city.polygons", "city.roads")
+        assert not any(b"hush" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+    def test_a_directory_among_the_sources_is_no_source(self, scenes: Path, tmp_path: Path) -> None:
+        assert run(scenes, scenes / "out").done == ("a", "b", "c")
+        second = run(scenes, scenes / "out")
+        assert (second.done, second.layers_made) == (("a", "b", "c"), False)
+
+
+class TestSecondRun:
+    def test_does_nothing(self, scenes: Path, tmp_path: Path) -> None:
+        first = run(scenes, tmp_path / "out")
+        before = {path: path.stat().st_mtime_ns for path in first.layers}
+        second = run(scenes, tmp_path / "out")
+        assert (second.done, second.computed, second.layers_made) == (first.done, (), False)
+        assert (second.polygons, second.area_m2, second.layers) == (first.polygons, first.area_m2, first.layers)
+        assert {path: path.stat().st_mtime_ns for path in second.layers} == before
+
+    def test_new_scenes_only_and_the_same_map(self, scenes: Path, tmp_path: Path) -> None:
+        hidden = shutil.move(scenes / "b.tif", tmp_path / "b.tif")
+        assert run(scenes, tmp_path / "out").done == ("a", "c")
+        shutil.move(hidden, scenes / "b.tif")
+        result = run(scenes, tmp_path / "out")
+        assert (result.done, result.computed, result.layers_made) == (("a", "b", "c"), ("b",), True)
+        run(scenes, tmp_path / "calm")
+        assert read_outputs(tmp_path / "out") == {
+            name: data.replace(b"Map of calm", b"Map of out") for name, data in read_outputs(tmp_path / "calm").items()
+        }
+
+    def test_a_changed_source_is_done_again(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        write_scene(scenes / "b.tif", 1, side_px=120)
+        result = run(scenes, tmp_path / "out")
+        assert (result.computed, result.layers_made) == (("b",), True)
+        assert result.pixels == 2 * SIDE_PX**2 + 120**2
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            "cut off",
+            *(
+                pytest.param(fault, marks=pytest.mark.slow)
+                for fault in ("gone", "state is no JSON", "state of another kind")
+            ),
+        ],
+    )
+    def test_what_was_damaged_is_done_again(self, scenes: Path, tmp_path: Path, fault: str) -> None:
+        run(scenes, tmp_path / "out")
+        before = read_outputs(tmp_path / "out")
+        place = tmp_path / "out/scenes/b"
+        if fault == "cut off":
+            os.truncate(place / "classes.tif", 1000)
+        elif fault == "gone":
+            (place / "confidence.tif").unlink()
+        else:
+            (place / "state.json").write_text("{" if "JSON" in fault else '{"colour": 1}')
+        result = run(scenes, tmp_path / "out")
+        assert (result.computed, result.layers_made) == (("b",), False)  # what came out is the same
+        assert read_outputs(tmp_path / "out") == before
+
+    @pytest.mark.slow
+    def test_a_lost_layer_is_written_again(self, scenes: Path, tmp_path: Path) -> None:
+        first = run(scenes, tmp_path / "out")
+        before = read_outputs(tmp_path / "out")
+        first.layers[0].unlink()
+        second = run(scenes, tmp_path / "out")
+        assert (second.computed, second.layers_made) == ((), True)
+        assert read_outputs(tmp_path / "out") == before
+
+    @pytest.mark.slow
+    def test_a_copied_directory_goes_on(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copyfile)
+        result = run(scenes, tmp_path / "copy")
+        assert (result.computed, result.layers_made) == ((), False)
+
+    def test_a_scene_that_is_gone_is_kept_out_and_told(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        (scenes / "c.tif").unlink()
+        result = run(scenes, tmp_path / "out")
+        assert (result.done, result.layers_made) == (("a", "b"), True)
+        assert "no longer" in result.skipped["c"]
+        assert (tmp_path / "out/scenes/c/classes.tif").exists()
+        assert not (tmp_path / "out/items/c.json").exists()
+        run(scenes, tmp_path / "calm")
+        assert (tmp_path / "out/region.fgb").read_bytes() == (tmp_path / "calm/region.fgb").read_bytes()
+
+    def test_another_finish_draws_the_map_anew(self, scenes: Path, tmp_path: Path) -> None:
+        first = run(scenes, tmp_path / "out")
+        result = run(scenes, tmp_path / "out", min_area_m2=50.0)
+        assert (result.computed, result.layers_made) == ((), True)
+        assert sum(result.polygons.values()) < sum(first.polygons.values())
+
+    def test_another_format_takes_the_place_of_the_first(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out", classes_raster=True)
+        result = run(scenes, tmp_path / "out", format=".parquet", split="scene", roads=False)
+        assert {path.name for path in result.layers} == {f"region_{name}.parquet" for name in "abc"}
+        assert {path.parent.name for path in result.layers} == {"layers"}
+        assert not list((tmp_path / "out").glob("region*"))
+
+    @pytest.mark.slow
+    def test_fresh(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        result = run(scenes, tmp_path / "out", fresh=True)
+        assert (result.computed, result.layers_made) == (("a", "b", "c"), True)
+
+    @pytest.mark.slow
+    def test_another_model_option_does_all_again(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        assert run(scenes, tmp_path / "out", patch_px=512).computed == ("a", "b", "c")
+
+
+class TestFaults:
+    def test_a_bad_scene_among_good_ones(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "calm")
+        write_bad(scenes / "aa.tif", scenes / "a.tif")
+        result = run(scenes, tmp_path / "out")
+        assert result.done == ("a", "b", "c")
+        assert list(result.failed) == ["aa"]
+        assert "not readable" in result.failed["aa"]
+        assert (tmp_path / "out/region.fgb").read_bytes() == (tmp_path / "calm/region.fgb").read_bytes()
+        state = read_json(tmp_path / "out/scenes/aa/state.json")
+        assert (state["state"], state["attempts"]) == ("failed", 2)
+
+    @pytest.mark.slow
+    def test_a_scene_that_was_mended(self, scenes: Path, tmp_path: Path) -> None:
+        write_bad(scenes / "b.tif", scenes / "a.tif")
+        assert list(run(scenes, tmp_path / "out").failed) == ["b"]
+        write_scene(scenes / "b.tif", 1)
+        result = run(scenes, tmp_path / "out")
+        assert (result.computed, dict(result.failed)) == (("b",), {})
+
+    def test_no_good_scene(self, scenes: Path, tmp_path: Path) -> None:
+        for path in scenes.iterdir():
+            write_bad(path, path)
+        with pytest.raises(InputError, match=r"no scene could be done(.|\n)*a: (.|\n)*not readable"):
+            run(scenes, tmp_path / "out")
+        assert set(read_json(tmp_path / "out/report.json")["failed"]) == {"a", "b", "c"}
+        assert (tmp_path / "out/report.html").exists()
+
+    @pytest.mark.slow
+    def test_an_area_with_some_of_the_scenes(self, scenes: Path, tmp_path: Path) -> None:
+        write_scene(scenes / "far.tif", 100)
+        with pytest.raises(InputError):
+            run(scenes, tmp_path / "none", aoi=OUTSIDE)
+        with rasterio.open(scenes / "a.tif") as dataset:
+            west, south, east, north = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
+        result = run(scenes, tmp_path / "out", aoi=f"{west},{south},{(west + east) / 2},{north}")
+        assert result.done[0] == "a"
+        assert "far" not in result.done
+
+    @pytest.mark.parametrize(
+        "fault",
+        [OSError(errno.EIO, "the cable"), pytest.param(ValueError("of a library"), marks=pytest.mark.slow)],
+        ids=repr,
+    )
+    def test_what_may_pass_is_tried_again(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]], fault: Exception
+    ) -> None:
+        asked = once(fault, fault)
+        assert run(scenes, tmp_path / "out", retries=2).done == ("a", "b", "c")
+        assert asked == ["a", "b", "b", "b", "c"]
+        assert read_json(tmp_path / "out/scenes/b/report.json")["attempts"] == 3
+
+    @pytest.mark.parametrize(
+        "fault",
+        [BudgetError("memory"), *(pytest.param(e, marks=pytest.mark.slow) for e in (OptionError("no"), MemoryError()))],
+        ids=repr,
+    )
+    def test_what_was_decided_is_not(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]], fault: Exception
+    ) -> None:
+        asked = once(*[fault] * 9)
+        result = run(scenes, tmp_path / "out", retries=5)
+        assert (result.done, list(result.failed)) == (("a", "c"), ["b"])
+        assert asked == ["a", "b", "c"]
+
+    @pytest.mark.slow
+    def test_retries_come_to_an_end(self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]]) -> None:
+        asked = once(*[OSError(errno.EIO, "the cable")] * 9)
+        assert "the cable" in run(scenes, tmp_path / "out", retries=3).failed["b"]
+        assert asked.count("b") == 4
+
+    def test_a_file_replaced_while_it_is_read(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]]
+    ) -> None:
+        once(lambda path: None, lambda path: None)
+        real = making.predict_classes
+
+        def replace_later(image: str, *arguments: Any, **options: Any) -> Any:
+            result = real(image, *arguments, **options)
+            if not (tmp_path / "mark").exists():
+                (tmp_path / "mark").touch()
+                write_scene(Path(image), 7)
+            return result
+
+        making.predict_classes = replace_later  # type: ignore[assignment]  # put back by `once`
+        result = run(scenes, tmp_path / "out")
+        assert result.computed == ("a", "b", "c")
+        assert read_json(tmp_path / "out/scenes/a/report.json")["attempts"] == 2
+        assert run(scenes, tmp_path / "out").computed == ()
+
+    @pytest.mark.parametrize(
+        "fault",
+        [OSError(errno.ENOSPC, "No space left on device"), OutputError("classes.tif cannot be written: full")],
+        ids=repr,
+    )
+    def test_a_full_disk_stops_the_run_which_goes_on_later(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]], fault: Exception
+    ) -> None:
+        asked = once(fault)
+        with pytest.raises(OutputError, match=r"cannot be written(.|\n)*the same command goes on from here"):
+            run(scenes, tmp_path / "out")
+        assert asked == ["a", "b"]
+        result = run(scenes, tmp_path / "out")
+        assert (result.done, result.computed) == (("a", "b", "c"), ("b", "c"))
+
+    @pytest.mark.slow
+    def test_a_lost_scheduler_stops_the_run(self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]]) -> None:
+        once(GeosegError("the dask scheduler is gone"))
+        with pytest.raises(GeosegError, match="gone"):
+            run(scenes, tmp_path / "out")
+        assert read_json(tmp_path / "out/scenes/b/state.json")["state"] == "running"
+        assert run(scenes, tmp_path / "out").computed == ("b", "c")
+
+    def test_no_credential_in_any_file(self, scenes: Path, tmp_path: Path) -> None:
+        listed = tmp_path / "list.txt"
+        listed.write_text(f"{scenes}\nhttp://me:hush1@127.0.0.1:9/x.tif?sig=hush2\n")
+        result = batch([listed], tmp_path / "out", model=MODEL, retries=0)
+        assert list(result.failed) == ["x"]
+        texts = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        assert len(texts) > 5
+        assert not any(b"hush" in text for text in texts)
+        assert "hush" not in repr(result)
+
+    def test_a_directory_of_somebody_else(self, scenes: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/thesis.doc").write_text("years")
+        with pytest.raises(OutputError, match="no region's directory"):
+            run(scenes, tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.doc"]
+
+    @pytest.mark.parametrize(
+        ("option", "word"),
+        [
+            ({"split": "sheet:0"}, "split"),
+            ({"split": "country"}, "split"),
+            ({"format": ".shp"}, "format"),
+            ({"retries": -1}, "retries"),
+            ({"resolution_m": 0.0}, "resolution"),
+            ({"precedence": "oldest"}, "precedence"),
+            ({"min_unit_m2": {"castle": 1.0}}, "castle"),
+            ({"memory": "lots"}, "memory"),
+            ({"device": "abacus"}, "device"),
+            ({"model": "landcover-rbg"}, "landcover-rbg"),
+            ({"aoi": "nowhere.gpkg"}, "nowhere"),
+            ({"postgis": "postgresql://h/d?replace=all", "split": "utm"}, "tables"),
+            ({"scheduler": "tcp://127.0.0.1:9"}, "127.0.0.1:9"),
+        ],
+        ids=str,
+    )
+    def test_a_wrong_call_writes_nothing(
+        self, scenes: Path, tmp_path: Path, option: dict[str, Any], word: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 1)
+        with pytest.raises(GeosegError, match=word):
+            run(scenes, tmp_path / "out", **option)
+        assert not (tmp_path / "out").exists()
