@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from geoseg.run.segment import segment as segment
     from geoseg.training.fit import train as train
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # Imported on first use: `import geoseg` and `geoseg --help` stay light.
 _LAZY = {
