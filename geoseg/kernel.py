@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 
 from numba import njit
 from numba.core.event import Event, Listener, install_listener
+from numba.extending import register_jitable
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
@@ -21,6 +22,9 @@ def kernel(function: Kernel) -> Kernel:
     The cache lies in NUMBA_CACHE_DIR, beside the function's file, or among the user's caches: the first of these that
     can be written. It is renewed when the kernel's own file changes, not when a kernel that it calls in another file
     does: whoever edits the latter deletes `__pycache__`.
+
+    No kernel may have a comprehension and fill arrays through a tuple that it has made itself: numba then takes these
+    assignments for dead and leaves them out.
     """
     try:
         compiled = njit(nogil=True, cache=True)(function)
@@ -29,6 +33,12 @@ def kernel(function: Kernel) -> Kernel:
         _uncached.append(function.__name__)
         compiled = njit(nogil=True)(function)
     return cast(Kernel, compiled)
+
+
+# Most of the time in which a small function is compiled goes into the ways to call it from Python and C.
+def subkernel(function: Kernel) -> Kernel:
+    """Let kernels call a function, which is compiled into them; whoever else calls it runs it as it is written."""
+    return register_jitable(no_cfunc_wrapper=True)(function)
 
 
 @contextmanager

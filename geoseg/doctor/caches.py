@@ -27,9 +27,9 @@ def find_caches(_: Progress) -> Iterator[Finding]:
 
 
 def _find_kernels() -> Finding:
-    from geoseg.polygons.runs import find_root
+    from geoseg.polygons.runs import encode_runs
 
-    kernel: Any = find_root  # numba's dispatcher, which looks like the function
+    kernel: Any = encode_runs  # numba's dispatcher, which looks like the function
     folder = Path(kernel.stats.cache_path or "")
     if not folder.name:
         remedy = "set NUMBA_CACHE_DIR to a folder that can be written"

@@ -78,8 +78,8 @@ def _compare_polygons(folder: Path, classes: Path, progress: Progress) -> str:
     import shapely
     from rasterio.features import shapes
 
+    from geoseg.kernel import announce_compiling
     from geoseg.layers.read import open_layer
-    from geoseg.polygons.kernel import announce_compiling
     from geoseg.run.polygonize import polygonize
 
     with announce_compiling(progress.note):

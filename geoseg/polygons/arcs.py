@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
+from geoseg.polygons.loops import lead_vertices
 from geoseg.polygons.marks import MARK_BITS
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8
 
@@ -53,14 +54,14 @@ def cut_arcs(batch: PolygonBatch, smooth: Collection[int] = ()) -> Arcs:
     return _cut_rings(batch.coords, batch.ring_offsets, ring_class, smooth_table)
 
 
-@kernel
+@subkernel
 def _find_direction(one: Int32, two: Int32) -> int:
     if one[0] == two[0]:
         return EAST if (one[1] >> MARK_BITS) < (two[1] >> MARK_BITS) else WEST
     return SOUTH if one[0] < two[0] else NORTH
 
 
-@kernel
+@subkernel
 def _pack_edge(vertex: Int32, direction: int) -> np.int64:
     return np.int64(vertex[0]) << 26 | np.int64(vertex[1] >> MARK_BITS) << 2 | direction
 
@@ -141,10 +142,7 @@ def link_arcs(arcs: Arcs) -> tuple[Int32, Int64]:
                     top = n
                 n += 1
         if top > begin:
-            lead = linked[begin:top].copy()
-            for vertex in range(top, n):
-                linked[vertex - len(lead)] = linked[vertex]
-            linked[n - len(lead) : n] = lead
+            lead_vertices(linked, begin, top, n)
         ring_offsets[ring + 1] = n
     return linked[:n], ring_offsets
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import GEOD, GeoGrid
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.ragged import RaggedGeometries, flatten_geometries
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +79,7 @@ def mean_confidence(confidence_sum: NDArray[np.int64], pixels: NDArray[np.int64]
     return confidence_sum / pixels / 255.0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _measure_edges(lon: FloatArray, lat: FloatArray) -> FloatArray:
     """Length in metres of the edge from each vertex to the next one: the arc over the chord through the Earth."""
     lengths = np.zeros(lon.size)
@@ -96,12 +96,12 @@ def _measure_edges(lon: FloatArray, lat: FloatArray) -> FloatArray:
     return lengths
 
 
-@numba.njit(nogil=True, cache=True)
+@subkernel
 def _authalic_q(sin_lat: float) -> float:
     return (1.0 - _E2) * (sin_lat / (1.0 - _E2 * sin_lat * sin_lat) + math.atanh(_E * sin_lat) / _E)
 
 
-@numba.njit(nogil=True, cache=True)
+@subkernel
 def _tan_half_colatitude(lat: float, q_pole: float) -> float:
     """Tangent of half the authalic colatitude, without the difference q_pole - q: nothing is left of it at a pole."""
     sin_lat = math.sin(lat)
@@ -112,7 +112,7 @@ def _tan_half_colatitude(lat: float, q_pole: float) -> float:
     return math.sqrt(missing / (2.0 - missing))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _sum_rings(
     lon: FloatArray,
     lat: FloatArray,

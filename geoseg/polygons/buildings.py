@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import shapely
@@ -12,12 +12,16 @@ from scipy import sparse
 from geoseg.errors import InputError, OptionError
 from geoseg.polygons.chains import FloatArray
 from geoseg.polygons.noding import insert_touching_corners
-from geoseg.polygons.outlines import regularize_ring, thin_ring
-from geoseg.polygons.party_walls import Positions, straighten_shared
-from geoseg.polygons.rings import Int32, Int64, pack_keys
+from geoseg.polygons.outlines import find_far_rings, regularize_rings
+from geoseg.polygons.party_walls import straighten_shared
+from geoseg.polygons.rings import Int32, Int64, expand_slices, pack_keys
+from geoseg.polygons.strokes import TouchingRings
 
 # How far a vertex may be from a pixel corner, in pixels.
 OFF_GRID_PX = 0.01
+
+Rings: TypeAlias = tuple[FloatArray, Int64]
+"""Coordinates of rings one after the other, (n, 2) in pixels, and their (rings + 1,) offsets."""
 
 
 def regularize_buildings(geometries: NDArray[np.object_], *, pixel_m: float, tolerance_m: float) -> NDArray[np.object_]:
@@ -52,10 +56,12 @@ def regularize_buildings(geometries: NDArray[np.object_], *, pixel_m: float, tol
         return geometries.copy()
     layer = _Staircases(geometries, pixel_m)
     frozen = np.zeros(len(geometries), bool)
-    drawn = layer.straighten(tolerance_m / pixel_m, frozen, np.ones(len(geometries), bool))
-    kept = frozen.copy()
+    rings = layer.straighten(tolerance_m / pixel_m, frozen, np.ones(len(geometries), bool))
+    kept, changed = frozen.copy(), ~frozen
     while True:
-        faulty = _find_faults(drawn, layer.cluster, kept) | layer.find_far(drawn, tolerance_m / pixel_m)
+        drawn = layer.build(rings)
+        faulty = _find_faults(drawn, layer.cluster, changed) | layer.find_far(rings, changed, tolerance_m / pixel_m)
+        faulty &= ~kept
         if not faulty.any():
             return layer.place(drawn)
         # First the walls of a polygon at fault are only thinned, then those of all that it touches, then nothing is.
@@ -63,9 +69,10 @@ def regularize_buildings(geometries: NDArray[np.object_], *, pixel_m: float, tol
         stuck = np.isin(layer.cluster, layer.cluster[faulty & frozen])
         kept |= np.isin(layer.cluster, layer.cluster[faulty & whole])
         frozen |= faulty | stuck
-        again = np.isin(layer.cluster, layer.cluster[faulty]) & ~kept
-        drawn = np.where(again, layer.straighten(tolerance_m / pixel_m, frozen, again), drawn)
-        drawn = np.where(kept, layer.original, drawn)
+        changed = np.isin(layer.cluster, layer.cluster[faulty])
+        again = changed & ~kept
+        source = np.where(kept, 2, again)[layer.polygon]
+        rings = _choose_rings([rings, layer.straighten(tolerance_m / pixel_m, frozen, again), layer.rings], source)
 
 
 class _Staircases:
@@ -74,17 +81,18 @@ class _Staircases:
     def __init__(self, geometries: NDArray[np.object_], pixel_m: float) -> None:
         self._pixel_m = pixel_m
         coords, ring_offsets, self._polygon_offsets = self._read(geometries)
-        self._coords, self._ring_offsets = insert_touching_corners(coords, ring_offsets)
-        self._polygon = np.repeat(np.arange(len(geometries)), np.diff(self._polygon_offsets))
-        _, index, self._vertex = np.unique(pack_keys(self._coords), return_index=True, return_inverse=True)
-        self._vertices = self._coords[index].astype(np.float64)
-        owner = np.repeat(self._polygon, np.diff(self._ring_offsets))
-        shape = (len(geometries), len(index))
-        touch = sparse.csr_array((np.ones(len(owner), np.int8), (owner, self._vertex)), shape=shape)
-        both = sparse.block_array([[None, touch], [touch.T, None]])
-        self.cluster = sparse.csgraph.connected_components(both, directed=False)[1][: len(geometries)]
-        self.touching = np.bincount(self.cluster)[self.cluster] > 1
-        self.original = self._build([self._vertices[self._ring(r)] for r in range(len(self._ring_offsets) - 1)])
+        coords, offsets = insert_touching_corners(coords, ring_offsets)
+        self.polygon = np.repeat(np.arange(len(geometries)), np.diff(self._polygon_offsets))
+        keys = pack_keys(coords)
+        order = np.argsort(keys, kind="stable")
+        is_first = np.diff(keys[order], prepend=-1) != 0
+        self._vertex = np.empty(len(keys), np.int64)
+        self._vertex[order] = np.cumsum(is_first) - 1
+        self._vertices = coords[order[is_first]].astype(np.float64)
+        self.rings: Rings = coords.astype(np.float64), offsets
+        self._is_node = self._find_nodes()
+        self.cluster = self._find_clusters(len(geometries))
+        self._meets = np.logical_or.reduceat(self._is_node[self._vertex], offsets[:-1])
 
     def _read(self, geometries: NDArray[np.object_]) -> tuple[Int32, Int64, Int64]:
         kinds = shapely.get_type_id(geometries)
@@ -110,69 +118,63 @@ class _Staircases:
         offsets = np.asarray(closed_offsets, np.int64) - np.arange(len(closed_offsets))
         return coords[~closing], offsets, np.asarray(polygon_offsets, np.int64)
 
-    def _ring(self, ring: int | np.integer[Any]) -> Int64:
-        return self._vertex[self._ring_offsets[ring] : self._ring_offsets[ring + 1]]
+    def _find_nodes(self) -> NDArray[np.bool_]:
+        """Whether more than two boundaries meet at a vertex."""
+        offsets = self.rings[1]
+        after = np.roll(self._vertex, -1)
+        after[offsets[1:] - 1] = self._vertex[offsets[:-1]]
+        n = len(self._vertices)
+        edges = np.sort(np.minimum(self._vertex, after) * n + np.maximum(self._vertex, after))
+        edges = edges[np.diff(edges, prepend=-1) != 0]
+        return np.bincount(edges // n, minlength=n) + np.bincount(edges % n, minlength=n) > 2
 
-    def straighten(
-        self, tolerance_px: float, frozen: NDArray[np.bool_], chosen: NDArray[np.bool_]
-    ) -> NDArray[np.object_]:
-        """The chosen polygons with straight walls, of the frozen ones thinned only; the others empty.
+    def _find_clusters(self, polygons: int) -> NDArray[np.int32]:
+        """The number of the group of touching polygons to which each belongs: they have nodes in common."""
+        owner = np.repeat(self.polygon, np.diff(self.rings[1]))
+        at = self._is_node[self._vertex]
+        owner, node = owner[at], self._vertex[at]
+        ones = np.ones(len(owner), np.int8)
+        touch = sparse.csr_array((ones, (owner, polygons + node)), shape=(polygons + len(self._vertices),) * 2)
+        label: NDArray[np.int32] = sparse.csgraph.connected_components(touch, directed=False)[1][:polygons]
+        return label
+
+    def straighten(self, tolerance_px: float, frozen: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Rings:
+        """The rings of the chosen polygons with straight walls, of the frozen ones thinned only; the others empty.
 
         In pixels; not yet checked against one another.
         """
-        is_node = self._find_nodes()
-        meets = np.logical_or.reduceat(is_node[self._vertex], self._ring_offsets[:-1])
-        none = np.empty(0, np.int64)
-        rings = [np.empty((0, 2))] * len(meets)
-        for r in np.flatnonzero(chosen[self._polygon] & ~meets):
-            ring = self._vertices[self._ring(r)]
-            rings[r] = thin_ring(ring) if frozen[self._polygon[r]] else regularize_ring(ring, none, tolerance_px)[0]
-        shared = np.flatnonzero(chosen[self._polygon] & meets)
-        for members in _split_by(self.cluster[self._polygon[shared]], shared):
-            polygons, owners = np.unique(self._polygon[members], return_inverse=True)
-            vertices, inverse = np.unique(np.concatenate([self._ring(r) for r in members]), return_inverse=True)
-            cuts = np.cumsum([len(self._ring(r)) for r in members])[:-1]
-            straight = straighten_shared(
-                np.split(inverse, cuts),
-                owners.tolist(),
-                Positions(self._vertices[vertices], is_node[vertices]),
-                frozen=frozen[polygons],
-                tolerance_px=tolerance_px,
+        xy, offsets = self.rings
+        alone = np.flatnonzero(chosen[self.polygon] & ~self._meets)
+        shared = np.flatnonzero(chosen[self.polygon] & self._meets)
+        result = [regularize_rings(xy, offsets, alone, frozen[self.polygon[alone]], tolerance_px)]
+        if len(shared):
+            vertices, shared_offsets = expand_slices(offsets, shared)
+            touching = TouchingRings(
+                self._vertex[vertices], shared_offsets, self.polygon[shared], self._vertices, self._is_node
             )
-            for r, ring in zip(members, straight, strict=True):
-                rings[r] = ring
-        return self._build(rings)
+            result.append(straighten_shared(touching, frozen=frozen, tolerance_px=tolerance_px)[:2])
+        number = np.full(len(self.polygon), -1)
+        number[np.concatenate([alone, shared])] = np.arange(len(alone) + len(shared))
+        return _gather_rings(result, number)
 
-    def find_far(self, polygons: NDArray[np.object_], tolerance_px: float) -> NDArray[np.bool_]:
+    def find_far(self, rings: Rings, changed: NDArray[np.bool_], tolerance_px: float) -> NDArray[np.bool_]:
         """Which polygons have a vertex beyond the tolerance: of strokes, only the distance to the whole is checked."""
-        some = np.flatnonzero(self.touching)
-        xy, owner = shapely.get_coordinates(polygons[some], return_index=True)
-        edges = shapely.boundary(self.original[some])
-        shapely.prepare(edges)
-        far = ~shapely.dwithin(edges[owner], shapely.points(xy), tolerance_px)
-        found = np.zeros(len(polygons), bool)
-        found[some[owner[far]]] = True
+        chosen = np.flatnonzero(self._meets & changed[self.polygon])
+        found = np.zeros(len(changed), bool)
+        found[self.polygon[chosen[find_far_rings(rings, self.rings, chosen, tolerance_px)]]] = True
         return found
 
-    def _find_nodes(self) -> NDArray[np.bool_]:
-        """Whether more than two boundaries meet at a vertex."""
-        after = np.arange(1, len(self._vertex) + 1)
-        after[self._ring_offsets[1:] - 1] = self._ring_offsets[:-1]
-        n = len(self._vertices)
-        one, two = self._vertex, self._vertex[after]
-        edges = np.unique(np.minimum(one, two) * n + np.maximum(one, two))
-        return np.bincount(np.concatenate([edges // n, edges % n]), minlength=n) > 2
-
-    def _build(self, rings: list[FloatArray]) -> NDArray[np.object_]:
+    def build(self, rings: Rings) -> NDArray[np.object_]:
         """Polygons from rings; one of fewer than three vertices becomes an empty polygon."""
-        sound = np.array([len(ring) >= 3 for ring in rings])
-        closed = [
-            np.concatenate([ring, ring[:1]]) if ok else np.zeros((4, 2)) for ring, ok in zip(rings, sound, strict=True)
-        ]
-        offsets = np.cumsum([0] + [len(ring) for ring in closed])
-        polygons = shapely.from_ragged_array(
-            shapely.GeometryType.POLYGON, np.concatenate(closed), (offsets, self._polygon_offsets)
-        )
+        xy, offsets = rings
+        sizes = np.diff(offsets)
+        start = np.where(sizes < 3, len(xy), offsets[:-1])
+        sizes = np.where(sizes < 3, 3, sizes)
+        closed = np.concatenate([[0], np.cumsum(sizes + 1)])
+        step = np.arange(closed[-1]) - np.repeat(closed[:-1], sizes + 1)
+        step[closed[1:] - 1] = 0
+        xy = np.concatenate([xy, np.zeros((3, 2))])[np.repeat(start, sizes + 1) + step]
+        polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (closed, self._polygon_offsets))
         return np.asarray(polygons, object)
 
     def place(self, polygons: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -181,25 +183,44 @@ class _Staircases:
 
 
 def _find_faults(
-    polygons: NDArray[np.object_], cluster: NDArray[np.int32], kept: NDArray[np.bool_]
+    polygons: NDArray[np.object_], cluster: NDArray[np.int32], changed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which polygons may not stay as they are: invalid, not in a coverage with those they touched, or overlapping."""
-    open_to = ~kept
-    faulty = open_to & (~shapely.is_valid(polygons) | (shapely.area(polygons) == 0))
-    for members in _split_by(cluster, np.arange(len(cluster))):
-        if len(members) > 1 and open_to[members[0]] and not faulty[members].any():
-            faulty[members] = ~shapely.is_empty(shapely.coverage_invalid_edges(polygons[members]))
+    """Which polygons may not stay as they are: invalid, not in a coverage with those they touched, or overlapping.
+
+    Where neither of two polygons has changed, they are in order.
+    """
+    faulty = np.zeros(len(polygons), bool)
+    faulty[changed] = ~shapely.is_valid(polygons[changed]) | (shapely.area(polygons[changed]) == 0)
+    touching = np.bincount(cluster)[cluster] > 1
+    shared = np.flatnonzero(changed & touching & ~np.isin(cluster, cluster[faulty]))
+    # Whoever is at fault in its own group is at fault among all.
+    suspect = shared[~shapely.is_empty(shapely.coverage_invalid_edges(polygons[shared]))]
+    for label in np.unique(cluster[suspect]):
+        members = np.flatnonzero(cluster == label)
+        faulty[members] = ~shapely.is_empty(shapely.coverage_invalid_edges(polygons[members]))
     sound = np.flatnonzero(~faulty)
-    one, two = shapely.STRtree(polygons[sound]).query(polygons[sound], predicate="intersects")
-    one, two = sound[one], sound[two]
-    apart = (one < two) & (cluster[one] != cluster[two]) & (open_to[one] | open_to[two])
+    asking = np.flatnonzero(~faulty & changed)
+    one, two = shapely.STRtree(polygons[sound]).query(polygons[asking], predicate="intersects")
+    one, two = asking[one], sound[two]
+    apart = cluster[one] != cluster[two]
     one, two = one[apart], two[apart]
     overlap = shapely.area(shapely.intersection(polygons[one], polygons[two])) > 0
     faulty[one[overlap]] = faulty[two[overlap]] = True
-    return np.asarray(faulty & open_to, bool)
+    return faulty
 
 
-def _split_by(label: NDArray[np.int32], numbers: Int64) -> list[Int64]:
-    """The numbers of each label, in the order of labels."""
-    order = np.argsort(label, kind="stable")
-    return np.split(numbers[order], np.flatnonzero(np.diff(label[order])) + 1) if len(numbers) else []
+def _gather_rings(parts: list[Rings], number: Int64) -> Rings:
+    """Rings by their number in all parts; where it is -1, one without vertices."""
+    shifts = np.cumsum([0, *(len(xy) for xy, _ in parts)])
+    offsets = np.concatenate(
+        [part[:-1] + shift for (_, part), shift in zip(parts, shifts, strict=False)] + [shifts[-1:]]
+    )
+    sizes = np.append(np.diff(offsets), 0)[number]
+    new_offsets = np.concatenate([[0], np.cumsum(sizes)])
+    source = np.repeat(offsets[number] - new_offsets[:-1], sizes) + np.arange(new_offsets[-1])
+    return np.concatenate([xy for xy, _ in parts])[source], new_offsets
+
+
+def _choose_rings(layers: list[Rings], source: Int64) -> Rings:
+    """Each ring from the layer that `source` says."""
+    return _gather_rings(layers, source * len(source) + np.arange(len(source)))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.kernel import kernel
 from geoseg.polygons.conflicts import BUCKET_BITS, Window4
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.pieces import HEAD_SIZE, Pieces, bound_pieces, take_pieces
 from geoseg.polygons.rings import Int32, Int64
 
@@ -126,4 +126,9 @@ def touch_boxes(boxes: Int32, marked: Int32, window: Window4) -> Int64:
             begin, end = max((boxes[k, 1] >> BUCKET_BITS) - col0, 0), min((boxes[k, 3] >> BUCKET_BITS) - col0 + 1, cols)
             for col in range(begin, end):
                 touching[k] |= is_marked[row, col]
-    return np.flatnonzero(touching)
+    found, n = np.empty(len(boxes), np.int64), 0
+    for k in range(len(boxes)):
+        if touching[k]:
+            found[n] = k
+            n += 1
+    return found[:n]

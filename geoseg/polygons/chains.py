@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import subkernel
 from geoseg.polygons.rings import Int64
 
 FloatArray = NDArray[np.float64]
 
 
-@kernel
+@subkernel
 def step_along(ring: FloatArray, closed: bool) -> tuple[FloatArray, Int64]:
     """A line in steps of at most a pixel, closed or not, and which of these points its vertices are."""
     n = len(ring)
@@ -30,21 +30,23 @@ def step_along(ring: FloatArray, closed: bool) -> tuple[FloatArray, Int64]:
             share = (k - place[i]) / (place[i + 1] - place[i])
             points[k, 0] = ring[i, 0] + share * (ring[j, 0] - ring[i, 0])
             points[k, 1] = ring[i, 1] + share * (ring[j, 1] - ring[i, 1])
-    points[place[edges]] = ring[0] if closed else ring[n - 1]
+    last = 0 if closed else n - 1
+    points[place[edges], 0], points[place[edges], 1] = ring[last, 0], ring[last, 1]
     return points, place[:n]
 
 
-@kernel
+@subkernel
 def turn_chain(points: FloatArray, first: int, backward: bool) -> FloatArray:
     """A closed chain from another start, relative to it, in the other direction if `backward`."""
     n = len(points) - 1
     chain = np.empty((n + 1, 2))
     for i in range(n + 1):
-        chain[i] = points[(first - i) % n if backward else (first + i) % n] - points[first]
+        source = (first - i if backward else first + i) % n
+        chain[i, 0], chain[i, 1] = points[source, 0] - points[first, 0], points[source, 1] - points[first, 1]
     return chain
 
 
-@kernel
+@subkernel
 def signed_area(points: FloatArray) -> float:
     """Area inside a closed chain whose last point is its first, negative if x turns away from y."""
     area = 0.0
@@ -54,7 +56,7 @@ def signed_area(points: FloatArray) -> float:
     return area / 2
 
 
-@kernel
+@subkernel
 def find_first(points: FloatArray) -> int:
     """The point of least x, then y."""
     first = 0
@@ -64,11 +66,14 @@ def find_first(points: FloatArray) -> int:
     return first
 
 
-@kernel
+@subkernel
 def find_far_point(points: FloatArray) -> int:
     """The point farthest from the mean of all: on a building, a corner, wherever the ring starts."""
     n = len(points) - 1
-    x, y = points[:n, 0].mean(), points[:n, 1].mean()
+    x, y = 0.0, 0.0
+    for i in range(n):
+        x, y = x + points[i, 0], y + points[i, 1]
+    x, y = x / n, y / n
     best, most = 0, -1.0
     for i in range(n):
         far = math.hypot(points[i, 0] - x, points[i, 1] - y)
@@ -79,7 +84,7 @@ def find_far_point(points: FloatArray) -> int:
     return best
 
 
-@kernel
+@subkernel
 def thin_chain(points: FloatArray, tolerance_px: float) -> Int64:
     """The points that are left when all others lie within a distance of the line between their neighbours.
 
@@ -93,13 +98,16 @@ def thin_chain(points: FloatArray, tolerance_px: float) -> Int64:
     while depth:
         depth -= 1
         a, b = stack[depth]
-        dx, dy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+        x, y = points[a, 0], points[a, 1]
+        dx, dy = points[b, 0] - x, points[b, 1] - y
         length = math.hypot(dx, dy)
-        most, at = tolerance_px, -1
+        is_open = length > 1e-9
+        unit = length if is_open else 1.0
+        most, at = tolerance_px * unit, -1
         for i in range(a + 1, b):
-            ex, ey = points[i, 0] - points[a, 0], points[i, 1] - points[a, 1]
-            off = abs(dx * ey - dy * ex) / length if length > 1e-9 else math.hypot(ex, ey)
-            if off > most + 1e-6:
+            ex, ey = points[i, 0] - x, points[i, 1] - y
+            off = abs(dx * ey - dy * ex) if is_open else math.hypot(ex, ey)
+            if off > most + 1e-6 * unit:
                 most, at = off, i
         if at > 0:
             keep[at] = True
@@ -109,7 +117,7 @@ def thin_chain(points: FloatArray, tolerance_px: float) -> Int64:
     return np.flatnonzero(keep)
 
 
-@kernel
+@subkernel
 def is_near(vertices: FloatArray, chain: FloatArray, tolerance_px: float) -> bool:
     """Whether every vertex has a point of the chain within the tolerance."""
     for i in range(len(vertices)):
@@ -124,7 +132,7 @@ def is_near(vertices: FloatArray, chain: FloatArray, tolerance_px: float) -> boo
     return True
 
 
-@kernel
+@subkernel
 def is_simple(ring: FloatArray) -> bool:
     """Whether no two edges of a ring meet but neighbours at their common vertex."""
     n = len(ring)
@@ -138,7 +146,7 @@ def is_simple(ring: FloatArray) -> bool:
     return True
 
 
-@kernel
+@subkernel
 def _meet(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> bool:
     """Whether the edges a b and c d have a point in common."""
     if max(a[0], b[0]) < min(c[0], d[0]) or max(c[0], d[0]) < min(a[0], b[0]):
@@ -148,6 +156,6 @@ def _meet(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> bool:
     return _side(a, b, c) * _side(a, b, d) <= 0 and _side(c, d, a) * _side(c, d, b) <= 0
 
 
-@kernel
+@subkernel
 def _side(a: FloatArray, b: FloatArray, p: FloatArray) -> float:
     return float((b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]))

@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXEL_BITS
 from geoseg.polygons.junctions import check_junctions, revoke_one
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.pieces import Pieces, bound_pieces, is_rigid
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.segments import Vertex, collide, count_windings, find_turn, is_same, meets_polyline, vertex_at
@@ -27,7 +27,7 @@ SPLIT = 1
 
 # Buckets are squares of 8 pixels. A segment's are found row of buckets by row: where the part of it that lies within
 # `reach` of the row begins and ends.
-@kernel
+@subkernel
 def span_buckets(
     a: Vertex, b: Vertex, reach: tuple[int, int], band: tuple[int, int], cols: tuple[int, int]
 ) -> tuple[int, int]:
@@ -46,7 +46,7 @@ def span_buckets(
 
 
 # A rigid piece counts wherever its box is, as its ends have moved within it.
-@kernel
+@subkernel
 def index_chords(pieces: Pieces, boxes: Int32, window: Window4) -> tuple[Int64, Int32]:
     """The chords in each bucket of a window (first row, first col, rows, cols; in buckets): offsets and numbers."""
     row0, col0, rows, cols = window
@@ -72,7 +72,8 @@ def index_chords(pieces: Pieces, boxes: Int32, window: Window4) -> tuple[Int64, 
                     else:
                         offsets[bucket] += 1
         if not is_filling:
-            offsets = np.cumsum(offsets)
+            for bucket in range(1, len(offsets)):
+                offsets[bucket] += offsets[bucket - 1]
             numbers = np.empty(offsets[-1], np.int32)
     return offsets, numbers
 
@@ -125,12 +126,15 @@ def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> U
                     if boxes[other, 1] > boxes[k, 3] or boxes[other, 3] < boxes[k, 1]:
                         continue
                     _compare(pieces, k, other, failed)
-    if (pieces.needs >= 0).any():
+    is_any = False
+    for k in range(len(first)):
+        is_any = is_any or pieces.needs[k, 0] >= 0 or pieces.needs[k, 1] >= 0
+    if is_any:
         check_junctions(pieces, failed)
     return failed
 
 
-@kernel
+@subkernel
 def _compare(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
     if is_rigid(pieces.needs[k]) or is_rigid(pieces.needs[other]):
         _compare_rigid(pieces, k, other, failed)
@@ -147,7 +151,7 @@ def _compare(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
             failed[k] |= SPLIT * (count_windings(coords, first[k], last[k], vertex) != 0)
 
 
-@kernel
+@subkernel
 def _compare_rigid(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
     coords, first, last = pieces.coords, pieces.first, pieces.last
     mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
@@ -170,14 +174,14 @@ def _compare_rigid(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
 
 
 # An outline that is simple has its own corners on no wrong side, however far they have moved past one another's walls.
-@kernel
+@subkernel
 def _is_one_outline(pieces: Pieces, k: int, other: int) -> bool:
     """Whether two rigid pieces are walls of one proposal."""
     mine, its = pieces.needs[k], pieces.needs[other]
     return bool(mine[0] == its[0] and mine[1] < 0 and its[1] < 0 and mine[0] & 1)
 
 
-@kernel
+@subkernel
 def _is_met(pieces: Pieces, k: int, other: int) -> bool:
     """Whether two chords cross, touch or cover each other, or end at one place though not at one vertex."""
     for one in (0, 1):
@@ -190,7 +194,7 @@ def _is_met(pieces: Pieces, k: int, other: int) -> bool:
     return collide(a, b, c, d)
 
 
-@kernel
+@subkernel
 def _find_way(pieces: Pieces, k: int, end: int) -> tuple[Vertex, Vertex]:
     """Where an end of a piece was and where it is."""
     now = pieces.last[k] if end else pieces.first[k]
@@ -198,7 +202,7 @@ def _find_way(pieces: Pieces, k: int, end: int) -> tuple[Vertex, Vertex]:
     return vertex_at(pieces.coords, before), vertex_at(pieces.coords, now)
 
 
-@kernel
+@subkernel
 def _is_passed(pieces: Pieces, k: int, way: tuple[Vertex, Vertex]) -> bool:
     """Whether a vertex of another boundary ends up on the other side of a piece."""
     a, b = vertex_at(pieces.coords, pieces.first[k]), vertex_at(pieces.coords, pieces.last[k])
@@ -216,7 +220,7 @@ def _is_passed(pieces: Pieces, k: int, way: tuple[Vertex, Vertex]) -> bool:
     return turns != 0
 
 
-@kernel
+@subkernel
 def _blame_pass(pieces: Pieces, k: int, other: int, end: int, failed: Uint8) -> None:
     mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
     if mine:

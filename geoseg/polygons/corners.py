@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel
 from geoseg.polygons.marks import mark_column
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs

@@ -16,8 +16,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXELS, Arcs
-from geoseg.polygons.kernel import kernel
+from geoseg.polygons.loops import copy_vertices
 from geoseg.polygons.rings import Int32, Uint8
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -63,8 +64,7 @@ def draw_arcs(arcs: Arcs, radius: int) -> Arcs:
         chain = arcs.coords[arcs.offsets[arc] : arcs.offsets[arc + 1]]
         n = offsets[arc]
         if lengths[arc] == 0:
-            coords[n : n + len(chain)] = chain
-            offsets[arc + 1] = n + len(chain)
+            offsets[arc + 1] = copy_vertices(chain, (0, len(chain)), coords, n)
         else:
             is_ring = arcs.is_ring[arc] == 1
             is_smooth = arcs.keys[arc] & 1 == 1
@@ -84,13 +84,13 @@ def draw_arcs(arcs: Arcs, radius: int) -> Arcs:
     )
 
 
-@kernel
+@subkernel
 def _count_units(chain: Int32, k: int) -> int:
     units: int = (abs(chain[k + 1, 0] - chain[k, 0]) + abs(chain[k + 1, 1] - chain[k, 1])) // SUBPIXELS
     return units
 
 
-@kernel
+@subkernel
 def _list_midpoints(chain: Int32, is_ring: bool, is_smooth: bool, middles: Int32, is_free: Uint8) -> int:
     """Midpoints of the unit edges, between them the corners that stay, and both ends of what is no ring."""
     edges = len(chain) - 1
@@ -99,8 +99,8 @@ def _list_midpoints(chain: Int32, is_ring: bool, is_smooth: bool, middles: Int32
         units = _count_units(chain, k)
         before = _count_units(chain, k - 1 if k > 0 else edges - 1)
         if (k == 0 and not is_ring) or (not is_smooth and min(units, before) > 1):
-            middles[n], is_free[n] = chain[k], 0
-            n += 1
+            is_free[n] = 0
+            n = copy_vertices(chain, (k, k + 1), middles, n)
         step_row = np.sign(chain[k + 1, 0] - chain[k, 0]) * HALF
         step_col = np.sign(chain[k + 1, 1] - chain[k, 1]) * HALF
         for unit in range(units):
@@ -109,13 +109,13 @@ def _list_midpoints(chain: Int32, is_ring: bool, is_smooth: bool, middles: Int32
             is_free[n] = 1
             n += 1
     if not is_ring:
-        middles[n], is_free[n] = chain[edges], 0
-        n += 1
+        is_free[n] = 0
+        n = copy_vertices(chain, (edges, edges + 1), middles, n)
     return n
 
 
 # What the average takes away is averaged as well and given back: curves keep their size.
-@kernel
+@subkernel
 def _average(values: Int32, is_free: Uint8, how: tuple[bool, int], work: Floats, axis: int) -> None:
     """Write the low-passed values into row `axis` of `work`, from its second place.
 
@@ -135,7 +135,7 @@ def _average(values: Int32, is_free: Uint8, how: tuple[bool, int], work: Floats,
         result[k] += rest[k]
 
 
-@kernel
+@subkernel
 def _average_often(values: Floats, is_free: Uint8, how: tuple[bool, int], spare: Floats) -> None:
     is_ring, rounds = how
     n = len(values) - 2
@@ -150,7 +150,7 @@ def _average_often(values: Floats, is_free: Uint8, how: tuple[bool, int], spare:
 
 
 # Midpoints that are left in one line along a row or a column are as good as their ends.
-@kernel
+@subkernel
 def _write_moved(middles: Int32, how: tuple[bool, int], work: Floats, coords: Int32, n: int) -> int:
     is_ring, radius = how
     size, begin = len(middles), n
@@ -166,6 +166,5 @@ def _write_moved(middles: Int32, how: tuple[bool, int], work: Floats, coords: In
         coords[n, 0], coords[n, 1] = row, col
         n += 1
     if is_ring:
-        coords[n] = coords[begin]
-        n += 1
+        n = copy_vertices(coords, (begin, begin + 1), coords, n)
     return n

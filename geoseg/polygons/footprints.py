@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXELS, Arcs
 from geoseg.polygons.chains import FloatArray, is_simple
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.marks import MARK_BITS
 from geoseg.polygons.outlines import regularize_ring
 from geoseg.polygons.rings import Int32, Int64, Uint8
@@ -134,7 +135,7 @@ def draw_footprints(coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arc
     )
 
 
-@kernel
+@subkernel
 def _draw_ring(corners: Int32, at: Int64, frame: Frame) -> tuple[Int32, Int64]:
     """The (m, 2) int32 outline of a ring in 1/256 pixels, and the vertices that its nodes became; empty if none."""
     old = np.empty((len(corners), 2), np.int32)
@@ -151,7 +152,7 @@ def _draw_ring(corners: Int32, at: Int64, frame: Frame) -> tuple[Int32, Int64]:
     return (rounded.astype(np.int32), became) if _is_sound(rounded, became, len(old)) else (old[:0], at[:0])
 
 
-@kernel
+@subkernel
 def _hold_border(outline: FloatArray, became: Int64, old: Int32, at: Int64, frame: Frame) -> tuple[FloatArray, Int64]:
     """Put the nodes that were at the border there again, where their walls meet it, with nothing between them.
 
@@ -196,7 +197,7 @@ def _hold_border(outline: FloatArray, became: Int64, old: Int32, at: Int64, fram
     return outline[kept], (np.cumsum(kept) - 1)[became]
 
 
-@kernel
+@subkernel
 def _is_sound(outline: FloatArray, became: Int64, most: int) -> bool:
     """Whether an outline in whole subpixels is simple and its nodes follow one another around it."""
     m, k = len(outline), len(became)
@@ -208,3 +209,23 @@ def _is_sound(outline: FloatArray, became: Int64, most: int) -> bool:
         if k > 1 and became[(i + 1) % k] == became[i]:
             return False
     return k < 2 or around == m
+
+
+@kernel
+def find_unsound(
+    outlines: FloatArray, offsets: Int64, nodes: Int64, node_offsets: Int64, sizes: Int64
+) -> NDArray[np.bool_]:
+    """(rings,) bool, which of several outlines in whole subpixels are not simple or have their nodes in disorder.
+
+    Args:
+        outlines: (n, 2) float64.
+        offsets: (rings + 1,) int64 into `outlines`.
+        nodes: (k,) int64, places in `outlines`.
+        node_offsets: (rings + 1,) int64 into `nodes`.
+        sizes: (rings,) int64, corners of the staircases.
+    """
+    found = np.zeros(len(sizes), np.bool_)
+    for ring in range(len(sizes)):
+        became = nodes[node_offsets[ring] : node_offsets[ring + 1]] - offsets[ring]
+        found[ring] = not _is_sound(outlines[offsets[ring] : offsets[ring + 1]], became, sizes[ring])
+    return found

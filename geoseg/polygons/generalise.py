@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.polygons.arcs import SUBPIXELS, Arcs, cut_arcs, link_arcs, sign_rings
 from geoseg.polygons.cells import PieceCells, clip_boxes, touch_boxes
 from geoseg.polygons.conflicts import SPLIT, Window4, find_conflicts
 from geoseg.polygons.drawing import draw_arcs, find_radius
 from geoseg.polygons.footprints import Footprints, Frame, Walls, draw_footprints
+from geoseg.polygons.groups import Groups
 from geoseg.polygons.junctions import REVOKE_FIRST, REVOKE_SECOND
 from geoseg.polygons.listing import list_pieces, place_arcs
 from geoseg.polygons.marks import MARK_BITS
@@ -112,11 +114,21 @@ class _Outlines:
         self._regular = ((pixel_m[0] / unit_m, pixel_m[1] / unit_m), regular_px)
         self.regularize = tuple(regularize) if max(pixel_m) <= LEAST_SQUARE * least else ()
 
-    def propose(self, batch: PolygonBatch, border: tuple[int, int, int, int]) -> Footprints:
-        wanted = np.isin(np.repeat(batch.class_id, np.diff(batch.polygon_offsets)), self.regularize)
+    def group(self, batches: Iterable[PolygonBatch], border: tuple[int, int, int, int]) -> Groups:
+        groups = Groups(Frame(*self._regular, border))
+        for batch in batches:
+            groups.add(batch, self._find_wanted(batch), cut_arcs(batch, self._smooth))
+        groups.settle()
+        return groups
+
+    def propose(self, batch: PolygonBatch, groups: Groups) -> tuple[Footprints, Footprints | None]:
         arcs = cut_arcs(batch, self._smooth)
-        frame = Frame(*self._regular, border)
-        return draw_footprints(batch.coords, batch.ring_offsets, wanted.astype(np.uint8), arcs, frame)
+        grouped, found = groups.take(batch, arcs)
+        alone = (self._find_wanted(batch) & ~grouped).astype(np.uint8)
+        return draw_footprints(batch.coords, batch.ring_offsets, alone, arcs, groups.frame), found
+
+    def _find_wanted(self, batch: PolygonBatch) -> NDArray[np.bool_]:
+        return np.isin(np.repeat(batch.class_id, np.diff(batch.polygon_offsets)), self.regularize)
 
     def draw(self, batch: PolygonBatch) -> Arcs:
         arcs = cut_arcs(batch, self._smooth)
@@ -149,9 +161,13 @@ class _Coverage:
     def propose(self) -> None:
         # Along the border of the raster all vertices are junctions. Where one is not, there is no border.
         last_row, last_col = (2**30 if free else last for last, free in zip(self._last, self._is_open, strict=True))
+        batches = (PolygonBatch(*arrays) for arrays in self._polygons.read())
+        groups = self.outlines.group(batches, (0, 0, last_row, last_col))
         for arrays in self._polygons.read():
-            found = self.outlines.propose(PolygonBatch(*arrays), (0, 0, last_row, last_col))
-            self._walls.append(self.proposals.add(found))
+            alone, together = self.outlines.propose(PolygonBatch(*arrays), groups)
+            self._walls.append(self.proposals.add(alone))
+            if together is not None:
+                self.proposals.add(together)
         self.proposals.settle()
 
     def _read(self) -> Iterator[tuple[PolygonBatch, Walls]]:

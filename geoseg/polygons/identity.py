@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.ragged import RaggedGeometries, flatten_geometries
 from geoseg.polygons.rings import Int64
 
@@ -68,7 +68,7 @@ def _write_hex(numbers: UInt64) -> NDArray[np.object_]:
     return text.view("S16").ravel().astype("U16").astype(object)
 
 
-@kernel
+@subkernel
 def mix_bits(value: np.uint64) -> np.uint64:
     """Finaliser of SplitMix64: uint64 to uint64, one to one, each bit of the result depending on all."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

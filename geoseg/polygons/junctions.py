@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import subkernel
+from geoseg.polygons.loops import sort_stably
 from geoseg.polygons.pieces import Pieces, is_rigid
 from geoseg.polygons.rings import Int64, Uint8
 from geoseg.polygons.segments import Vertex, vertex_at
@@ -13,7 +14,7 @@ REVOKE_FIRST, REVOKE_SECOND = 2, 4
 
 
 # The proposal on which both depend, else the later one: the choice is the same in every cell.
-@kernel
+@subkernel
 def revoke_one(pieces: Pieces, one: int, two: int, failed: Uint8) -> None:
     """Add REVOKE_FIRST or REVOKE_SECOND to the one of two pieces that depends on the proposal to revoke."""
     chosen, is_common = np.int64(-1), False
@@ -31,7 +32,7 @@ def revoke_one(pieces: Pieces, one: int, two: int, failed: Uint8) -> None:
                 failed[piece] |= REVOKE_SECOND if slot else REVOKE_FIRST
 
 
-@kernel
+@subkernel
 def check_junctions(pieces: Pieces, failed: Uint8) -> None:
     """Let the pieces at a junction fail where arcs leave it in another order than they did."""
     count = 0
@@ -47,25 +48,29 @@ def check_junctions(pieces: Pieces, failed: Uint8) -> None:
             here = vertex_at(pieces.coords, pieces.last[k] if end else pieces.first[k])
             places[n], piece[n], toward[n] = here[0] << 32 | here[1], k, 2 * exit_ + end
             n += 1
-    order = np.argsort(places, kind="mergesort")
+    order = sort_stably(places)
     begin = 0
     while begin < count:
         stop = begin + 1
         while stop < count and places[order[stop]] == places[order[begin]]:
             stop += 1
         if stop - begin > 2 and not _is_in_order(pieces, piece[order[begin:stop]], toward[order[begin:stop]]):
-            rigid = [piece[i] for i in order[begin:stop] if is_rigid(pieces.needs[piece[i]])]
-            for i in range(len(rigid)):
-                for j in range(min(i + 1, len(rigid) - 1), len(rigid)):
-                    if i < j or len(rigid) == 1:
+            rigid, size = np.empty(stop - begin, np.int64), 0
+            for i in order[begin:stop]:
+                if is_rigid(pieces.needs[piece[i]]):
+                    rigid[size] = piece[i]
+                    size += 1
+            for i in range(size):
+                for j in range(min(i + 1, size - 1), size):
+                    if i < j or size == 1:
                         revoke_one(pieces, rigid[i], rigid[j], failed)
         begin = stop
 
 
-@kernel
+@subkernel
 def _is_in_order(pieces: Pieces, members: Int64, toward: Int64) -> bool:
     """Whether the chords that leave a junction follow one another clockwise as their exits do."""
-    rank = np.argsort(toward, kind="mergesort")
+    rank = sort_stably(toward)
     falls = 0
     before = _find_step(pieces, members, toward, rank[-1])
     for i in rank:
@@ -75,7 +80,7 @@ def _is_in_order(pieces: Pieces, members: Int64, toward: Int64) -> bool:
     return falls == 1
 
 
-@kernel
+@subkernel
 def _find_step(pieces: Pieces, members: Int64, toward: Int64, i: int) -> Vertex:
     a = vertex_at(pieces.coords, pieces.first[members[i]])
     b = vertex_at(pieces.coords, pieces.last[members[i]])
@@ -84,7 +89,7 @@ def _find_step(pieces: Pieces, members: Int64, toward: Int64, i: int) -> Vertex:
     return b[0] - a[0], b[1] - a[1]
 
 
-@kernel
+@subkernel
 def _is_before(one: Vertex, two: Vertex) -> bool:
     """Whether, clockwise from north, one direction comes before another."""
     late_one = one[1] < 0 or (one[1] == 0 and one[0] > 0)

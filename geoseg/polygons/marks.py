@@ -12,14 +12,14 @@ The class is that on the other side of the edge that leads to the vertex; the po
 
 from __future__ import annotations
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import subkernel
 from geoseg.polygons.rings import Int32
 
 MARK_BITS = 9
 MAX_SIDE = 2**22 - 1
 
 
-@kernel
+@subkernel
 def mark_column(col: int, beyond: int, is_junction: bool) -> int:
     """A column with its marks."""
     return col << MARK_BITS | beyond << 1 | is_junction

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.rings import Int64, Uint8
 from geoseg.polygons.touching import LARGEST_AREA
 
@@ -53,7 +53,7 @@ class Contacts(NamedTuple):
     lengths: Int64
 
 
-@kernel
+@subkernel
 def find_component(parent: Int64, k: np.int64) -> np.int64:
     """The number under which the component `k` is kept now; shortens the path on its way."""
     while parent[k] != k:
@@ -76,7 +76,7 @@ def unite(regions: Regions, links: Int64) -> None:
             _join(regions, a, b)
 
 
-@kernel
+@subkernel
 def _join(regions: Regions, kept: np.int64, gone: np.int64) -> None:
     regions.parent[gone] = kept
     regions.area[kept] = min(regions.area[kept] + regions.area[gone], LARGEST_AREA)
@@ -97,8 +97,12 @@ def merge_small(regions: Regions, contacts: Contacts, minimum: Int64) -> None:
     """Let all components below their class's minimum ((256,) int64) join neighbours; `class_id` then has the result."""
     parent, current, area, first, is_large = regions
     count = len(parent)
-    members = Members(np.full(count, -1, np.int64), np.arange(count))
-    heap: list[tuple[np.int64, np.int64, np.int64]] = [(area[k], first[k], np.int64(k)) for k in np.arange(0)]
+    following, last = np.empty(count, np.int64), np.empty(count, np.int64)
+    for k in range(count):
+        following[k], last[k] = -1, k
+    members = Members(following, last)
+    heap = [(np.int64(0), np.int64(0), np.int64(0))]
+    heap.clear()
     for k in range(count):
         root = find_component(parent, np.int64(k))
         if root != k:
@@ -126,20 +130,20 @@ def merge_small(regions: Regions, contacts: Contacts, minimum: Int64) -> None:
         current[k] = current[find_component(parent, np.int64(k))]
 
 
-@kernel
+@subkernel
 def _append(members: Members, kept: np.int64, gone: np.int64) -> None:
     members.following[members.last[kept]] = gone
     members.last[kept] = members.last[gone]
 
 
-@kernel
+@subkernel
 def _measure_neighbours(
     regions: Regions, contacts: Contacts, members: Members, k: np.int64, found: tuple[Int64, NDArray[np.bool_]]
 ) -> None:
     """The length that a component shares with each class, and in which of them it has a large neighbour."""
     shared, touches_large = found
-    shared[:] = 0
-    touches_large[:] = False
+    for class_id in range(len(shared)):
+        shared[class_id], touches_large[class_id] = 0, False
     member = k
     while member >= 0:
         for i in range(contacts.offsets[member], contacts.offsets[member + 1]):
@@ -154,7 +158,7 @@ def _measure_neighbours(
         member = members.following[member]
 
 
-@kernel
+@subkernel
 def _absorb(regions: Regions, contacts: Contacts, members: Members, k: np.int64) -> None:
     """Make every neighbour of a component's class part of it."""
     end, member = members.last[k], k

@@ -21,8 +21,7 @@ def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64
     ends[offsets[1:] - 1] = coords[offsets[:-1]]
     along_row = coords[:, 0] == ends[:, 0]
     # An edge along a row is a run of keys of corners sorted by (row, col), one along a column by (col, row).
-    by_row = np.unique(pack_keys(coords))
-    by_col = np.unique(pack_keys(coords[:, ::-1]))
+    by_row, by_col = _sort_keys(pack_keys(coords)), _sort_keys(pack_keys(coords[:, ::-1]))
     first, count = np.empty(len(coords), np.int64), np.empty(len(coords), np.int64)
     for edges, keys, flip in ((along_row, by_row, 1), (~along_row, by_col, -1)):
         one, two = pack_keys(coords[edges][:, ::flip]), pack_keys(ends[edges][:, ::flip])
@@ -40,3 +39,10 @@ def insert_touching_corners(coords: Int32, offsets: Int64) -> tuple[Int32, Int64
         key = keys[place[here]]
         filled[here] = np.stack([key >> 32, key & 0xFFFFFFFF], axis=1).astype(np.int32)[:, ::flip]
     return filled, np.append(before, len(edge))[offsets]
+
+
+# np.unique hashes, and packed keys collide.
+def _sort_keys(keys: Int64) -> Int64:
+    ordered = np.sort(keys)
+    distinct: Int64 = ordered[np.diff(ordered, prepend=-1) != 0]
+    return distinct

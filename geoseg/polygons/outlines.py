@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.chains import (
     FloatArray,
     find_far_point,
@@ -17,7 +19,6 @@ from geoseg.polygons.chains import (
     thin_chain,
     turn_chain,
 )
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int64
 from geoseg.polygons.straightening import KEPT, THINNED, WALL_COST, project, straighten_chain
 from geoseg.polygons.walls import THIN_PX, Walls, divide_chain, find_main_direction, sum_steps
@@ -49,27 +50,55 @@ def regularize_ring(ring: FloatArray, nodes: Int64, tolerance_px: float) -> tupl
     n = len(points) - 1
     backward = signed_area(points) < 0
     chain, start, corners, main = _start_at_corner(points, backward, tolerance_px)
-    at = (start - place[nodes]) % n if backward else (place[nodes] - start) % n
+    at = _turn_places(place, nodes, start, n, backward)
     walls, vertices, how = straighten_chain(chain, corners, True, main, tolerance_px)
     if how < THINNED:
         outline, became = _place_nodes(walls, vertices[:-1], chain, at)
         if len(nodes) and not (is_near(outline, chain, tolerance_px) and is_simple(outline)):
             how = THINNED
     if how >= THINNED:
-        keep = np.union1d(thin_chain(chain, THINNED_PX)[:-1], at)
-        outline, became, how = chain[keep], np.searchsorted(keep, at), THINNED
+        outline, became = _take_places(chain, thin_chain(chain, THINNED_PX), at, n)
+        how = THINNED
         if len(outline) < 4 or not is_simple(outline):
-            keep = np.arange(n)
-            outline, became, how = chain[:-1].copy(), at, KEPT
-    outline = outline + points[start]
-    m = len(outline)
-    if backward:
-        outline, became = outline[::-1].copy(), m - 1 - became
-    first = find_first(outline)
-    return np.concatenate((outline[first:], outline[:first])), (became - first) % m, how
+            outline, became, how = chain[:-1], at, KEPT
+    first, m, step = find_first(outline), len(outline), -1 if backward else 1
+    turned, places = np.empty((m, 2)), np.empty(len(became), np.int64)
+    for k in range(m):
+        for axis in range(2):
+            turned[k, axis] = outline[(first + step * k) % m, axis] + points[start, axis]
+    for q in range(len(became)):
+        places[q] = step * (became[q] - first) % m
+    return turned, places, how
 
 
-@kernel
+@subkernel
+def _turn_places(place: Int64, nodes: Int64, start: int, n: int, backward: bool) -> Int64:
+    """The places of nodes on a chain of n steps that starts elsewhere or runs backward."""
+    at = np.empty(len(nodes), np.int64)
+    for q in range(len(nodes)):
+        at[q] = (start - place[nodes[q]] if backward else place[nodes[q]] - start) % n
+    return at
+
+
+@subkernel
+def _take_places(points: FloatArray, kept: Int64, at: Int64, n: int) -> tuple[FloatArray, Int64]:
+    """Those of the first n points that are kept or among `at`, in order, and which of them the latter are."""
+    rank, count = np.zeros(n, np.int64), 0
+    for places in (kept, at):
+        for k in places:
+            if k < n:
+                rank[k] = 1
+    taken, where = np.empty((len(kept) + len(at), 2)), np.empty(len(at), np.int64)
+    for k in range(n):
+        if rank[k]:
+            taken[count, 0], taken[count, 1], rank[k] = points[k, 0], points[k, 1], count
+            count += 1
+    for q in range(len(at)):
+        where[q] = rank[at[q]]
+    return taken[:count], where
+
+
+@subkernel
 def fit_stroke(
     path: FloatArray, nodes: Int64, closed: bool, main: tuple[float, float], tolerance_px: float
 ) -> tuple[FloatArray, FloatArray, Int64, Int64, bool]:
@@ -93,46 +122,91 @@ def fit_stroke(
     backward = closed and signed_area(points) < 0
     if closed:
         chain, start, corners, _ = _start_at_corner(points, backward, tolerance_px)
-        at = (start - place[nodes]) % n if backward else (place[nodes] - start) % n
+        at = _turn_places(place, nodes, start, n, backward)
     else:
         start = 0
-        chain = points - points[0]
-        corners, at = thin_chain(chain, THIN_PX), place[nodes]
+        chain = points.copy()
+        for k in range(len(chain)):
+            for axis in range(2):
+                chain[k, axis] -= points[0, axis]
+        corners, at = thin_chain(chain, THIN_PX), _turn_places(place, nodes, 0, len(points), False)
     walls, vertices, how = straighten_chain(chain, corners, closed, main, tolerance_px)
     if how == THINNED:
         kept, where, order = thin_stroke(path, nodes, closed)
         return walls.line[:0], kept, where, order, False
     owner, order = _assign_nodes(walls, at, n, closed)
-    line = walls.line.copy()
-    line[:, 2] += line[:, 0] * points[start, 1] - line[:, 1] * points[start, 0]
-    return line, vertices + points[start], owner, order, backward
+    line = walls.line
+    for i in range(len(line)):
+        line[i, 2] += line[i, 0] * points[start, 1] - line[i, 1] * points[start, 0]
+    for k in range(len(vertices)):
+        for axis in range(2):
+            vertices[k, axis] += points[start, axis]
+    return line, vertices, owner, order, backward
 
 
-@kernel
+@subkernel
 def thin_stroke(path: FloatArray, nodes: Int64, closed: bool) -> tuple[FloatArray, Int64, Int64]:
     """Some vertices of a line, its nodes among them; which of these the nodes are, and their order along the line."""
     points, place = step_along(path, closed)
-    keep = np.union1d(thin_chain(points, THINNED_PX), place[nodes])
-    if closed:
-        keep = keep[keep < len(points) - 1]
-    return points[keep], np.searchsorted(keep, place[nodes]), place[nodes]
+    n = len(points) - closed
+    at = _turn_places(place, nodes, 0, n, False)
+    taken, where = _take_places(points, thin_chain(points, THINNED_PX), at, n)
+    return taken, where, at
 
 
 @kernel
-def thin_ring(ring: FloatArray) -> FloatArray:
-    """Some vertices of a closed staircase, the first of them that of least x, then y; arguments of regularize_ring."""
-    first = find_first(ring)
-    return thin_stroke(np.concatenate((ring[first:], ring[:first])), np.zeros(1, np.int64), True)[0]
+def regularize_rings(
+    xy: FloatArray, offsets: Int64, chosen: Int64, frozen: NDArray[np.bool_], tolerance_px: float
+) -> tuple[FloatArray, Int64]:
+    """The chosen of closed staircases as `regularize_ring` gives them, the frozen ones thinned only; their offsets."""
+    most = 0
+    for ring in chosen:
+        most += offsets[ring + 1] - offsets[ring]
+    new, new_offsets, none = np.empty((2 * most, 2)), np.zeros(len(chosen) + 1, np.int64), np.empty(0, np.int64)
+    for k in range(len(chosen)):
+        ring = xy[offsets[chosen[k]] : offsets[chosen[k] + 1]]
+        if frozen[k]:
+            first = find_first(ring)
+            turned = np.concatenate((ring[first:], ring[:first]))
+            outline = thin_stroke(turned, np.zeros(1, np.int64), True)[0]
+        else:
+            outline = regularize_ring(ring, none, tolerance_px)[0]
+        new_offsets[k + 1] = new_offsets[k] + len(outline)
+        if new_offsets[k + 1] > len(new):
+            new = np.concatenate((new, np.empty_like(new), outline))
+        new[new_offsets[k] : new_offsets[k + 1]] = outline
+    return new[: new_offsets[-1]], new_offsets
 
 
 @kernel
+def find_far_rings(
+    rings: tuple[FloatArray, Int64], staircases: tuple[FloatArray, Int64], chosen: Int64, tolerance_px: float
+) -> NDArray[np.bool_]:
+    """(chosen,) bool, whether a ring has a vertex farther than the tolerance from its staircase."""
+    found = np.zeros(len(chosen), np.bool_)
+    for k in range(len(chosen)):
+        begin, end = staircases[1][chosen[k]], staircases[1][chosen[k] + 1]
+        for v in range(rings[1][chosen[k]], rings[1][chosen[k] + 1]):
+            x, y, least = rings[0][v, 0], rings[0][v, 1], np.inf
+            ax, ay = staircases[0][end - 1, 0], staircases[0][end - 1, 1]
+            for i in range(begin, end):
+                bx, by = staircases[0][i, 0], staircases[0][i, 1]
+                # Edges run along rows and columns: the nearest point is that of their box.
+                dx, dy = max(min(ax, bx) - x, x - max(ax, bx), 0.0), max(min(ay, by) - y, y - max(ay, by), 0.0)
+                least = min(least, dx * dx + dy * dy)
+                ax, ay = bx, by
+            found[k] |= least > tolerance_px * tolerance_px + 1e-9
+    return found
+
+
+@subkernel
 def find_ring_direction(ring: FloatArray, tolerance_px: float) -> tuple[float, float]:
     """Unit vector of the main direction of a closed staircase, modulo a right angle; arguments of regularize_ring."""
     points, _ = step_along(ring, True)
     return _start_at_corner(points, signed_area(points) < 0, tolerance_px)[3]
 
 
-@kernel
+@subkernel
 def _start_at_corner(
     points: FloatArray, backward: bool, tolerance_px: float
 ) -> tuple[FloatArray, int, Int64, tuple[float, float]]:
@@ -146,7 +220,7 @@ def _start_at_corner(
     return chain, start, corners, main
 
 
-@kernel
+@subkernel
 def _assign_nodes(walls: Walls, at: Int64, n: int, closed: bool) -> tuple[Int64, Int64]:
     """The wall of each of the points `at` of a chain of n steps, and their order along the walls.
 
@@ -162,7 +236,7 @@ def _assign_nodes(walls: Walls, at: Int64, n: int, closed: bool) -> tuple[Int64,
     return owner, order
 
 
-@kernel
+@subkernel
 def _place_nodes(walls: Walls, vertices: FloatArray, chain: FloatArray, at: Int64) -> tuple[FloatArray, Int64]:
     """Put the nodes, points `at` of a closed chain, on their walls in order; the ring with them and their places."""
     n = len(chain) - 1
@@ -170,12 +244,15 @@ def _place_nodes(walls: Walls, vertices: FloatArray, chain: FloatArray, at: Int6
     outline, became, filled = np.empty((m + k, 2)), np.empty(k, np.int64), 0
     owner, order = _assign_nodes(walls, at, n, True)
     ranked = np.argsort(order)
-    taken = np.full(m, -1)
+    taken, begin = np.full(m, -1), 0
     for i in range(m):
-        own = ranked[owner[ranked] == i]
+        end = begin
+        while end < k and owner[ranked[end]] == i:
+            end += 1
+        own, begin = ranked[begin:end], end
         length = math.hypot(vertices[(i + 1) % m, 0] - vertices[i, 0], vertices[(i + 1) % m, 1] - vertices[i, 1])
         gap = min(NODE_GAP_PX, length / (len(own) + 1))
-        outline[filled] = vertices[i]
+        outline[filled, 0], outline[filled, 1] = vertices[i, 0], vertices[i, 1]
         corner, filled, past = filled, filled + 1, 0.0
         if taken[i] >= 0:
             became[taken[i]] = corner

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
+from geoseg.polygons.loops import lead_vertices
 from geoseg.polygons.rings import Int32, Int64, Uint8
 
 Records: TypeAlias = NDArray[Any]
@@ -62,7 +63,7 @@ class Fronts(NamedTuple):
     side: Records
 
 
-@kernel
+@subkernel
 def find_component(components: Records, k: int) -> int:
     """The root of component `k` (-1 stays -1); shortens the path on its way."""
     if k < 0:
@@ -73,7 +74,7 @@ def find_component(components: Records, k: int) -> int:
     return k
 
 
-@kernel
+@subkernel
 def is_edge(components: Records, one: int, two: int) -> bool:
     """Whether a boundary runs between pixels of two root components (-1: none)."""
     if one == two:
@@ -81,7 +82,7 @@ def is_edge(components: Records, one: int, two: int) -> bool:
     return one < 0 or two < 0 or components[one].class_id != components[two].class_id
 
 
-@kernel
+@subkernel
 def append_chains(state: OpenState, root: int, head: int, tail: int) -> None:
     """Put the list of chains from `head` to `tail` (-1: none) behind those of a component."""
     components, chains, _, _ = state
@@ -94,7 +95,7 @@ def append_chains(state: OpenState, root: int, head: int, tail: int) -> None:
     components[root].tail = tail
 
 
-@kernel
+@subkernel
 def unite_components(state: OpenState, one: int, two: int) -> None:
     """Make two components one if both exist and have the same class; sums add up, minima remain."""
     components = state.components
@@ -111,7 +112,7 @@ def unite_components(state: OpenState, one: int, two: int) -> None:
     append_chains(state, one, components[two].head, components[two].tail)
 
 
-@kernel
+@subkernel
 def add_chain(state: OpenState, owner: int, length: int) -> int:
     """A new open chain of a component whose vertices are the next `length` ones of the pool."""
     _, chains, _, counts = state
@@ -218,10 +219,7 @@ def close_components(state: OpenState, done: Int32) -> tuple[Int32, Int64, Int64
                     chains[chain].next = -1
                     chain = following
                 if top > begin:
-                    lead = closed[begin:top].copy()
-                    for vertex in range(top, n):
-                        closed[vertex - len(lead)] = closed[vertex]
-                    closed[n - len(lead) : n] = lead
+                    lead_vertices(closed, begin, top, n)
                 owner[rings] = k
                 rings += 1
                 ring_offsets[rings] = n
@@ -287,7 +285,7 @@ def compact_state(state: OpenState, fronts: Fronts) -> None:
     counts[COMPONENTS], counts[CHAINS], counts[VERTICES] = n, m, vertices
 
 
-@kernel
+@subkernel
 def renumber(numbers: Int32, k: int) -> int:
     """The new number of `k`; -1 stays -1."""
     new: int = numbers[k] if k >= 0 else -1

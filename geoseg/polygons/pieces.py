@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
+from geoseg.polygons.loops import copy_vertices
 from geoseg.polygons.rings import Int32, Int64
-from geoseg.polygons.thinning import Limits, Splits, find_farthest, thin_polyline
+from geoseg.polygons.thinning import Limits, Splits, demand_splits, find_farthest, thin_polyline
 
 HEAD_SIZE = 6
 
@@ -62,7 +63,7 @@ class Pieces(NamedTuple):
         return take_pieces(self, np.flatnonzero(met.all(axis=1)))
 
 
-@kernel
+@subkernel
 def is_rigid(needs: Int64) -> bool:
     """Whether a piece with these needs ((2,) int64) is rigid."""
     return bool((needs[0] >= 0 and needs[0] & 1) or (needs[1] >= 0 and needs[1] & 1))
@@ -78,27 +79,33 @@ def split_pieces(pieces: Pieces, splits: Splits, limits: tuple[Limits, Limits]) 
         count += 1
         if is_rigid(needs[k]):
             continue
-        low = np.searchsorted(splits.keys, keys[k], side="left")
-        if low < len(splits.keys) and splits.keys[low] == keys[k]:
-            high = low + np.searchsorted(splits.keys[low:], keys[k], side="right")
-            demanded = splits.positions[low:high] - positions[k] + first[k]
+        demanded = demand_splits(splits, keys[k], first[k] - positions[k])
+        if len(demanded):
             thin_polyline(coords, (first[k], last[k]), limits[keys[k] & 1], demanded, kept)
             kept[first[k]] = kept[last[k]] = 0
-            count += int(np.sum(kept[first[k] : last[k]]))
-    new_first, new_last = np.empty(count, np.int64), np.empty(count, np.int64)
-    owner = np.empty(count, np.int64)
+            for vertex in range(first[k], last[k]):
+                count += kept[vertex]
+    out = _reserve_pieces(coords, count)
     n = 0
     for k in range(len(keys)):
         start = first[k]
         for vertex in range(first[k] + 1, last[k] + 1):
             if vertex == last[k] or kept[vertex]:
-                new_first[n], new_last[n], owner[n] = start, vertex, k
+                out.first[n], out.last[n] = start, vertex
+                out.keys[n], out.positions[n] = keys[k], positions[k] + start - first[k]
+                head, tail = exits[k] & ~7 if start == first[k] else 0, exits[k] & 7 if vertex == last[k] else 0
+                out.exits[n] = head + tail
+                out.needs[n, 0], out.needs[n, 1] = needs[k, 0], needs[k, 1]
                 start = vertex
                 n += 1
-    new_positions = positions[owner] + new_first - first[owner]
-    new_exits = np.where(new_first == first[owner], exits[owner] & ~7, 0)
-    new_exits += np.where(new_last == last[owner], exits[owner] & 7, 0)
-    return Pieces(coords, new_first, new_last, keys[owner], new_positions, new_exits, needs[owner])
+    return out
+
+
+@subkernel
+def _reserve_pieces(coords: Int32, count: int) -> Pieces:
+    first, last, keys = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    positions, exits = np.empty(count, np.int64), np.empty(count, np.int64)
+    return Pieces(coords, first, last, keys, positions, exits, np.empty((count, 2), np.int64))
 
 
 @kernel
@@ -106,7 +113,8 @@ def bound_pieces(pieces: Pieces) -> Int32:
     """(n, 4) int32 first row, first col, last row, last col of each piece's polyline."""
     boxes = np.empty((len(pieces.keys), 4), np.int32)
     for k in range(len(boxes)):
-        boxes[k, :2] = boxes[k, 2:] = pieces.coords[pieces.first[k]]
+        for axis in range(2):
+            boxes[k, axis] = boxes[k, 2 + axis] = pieces.coords[pieces.first[k], axis]
         for vertex in range(pieces.first[k] + 1, pieces.last[k] + 1):
             for axis in range(2):
                 value = pieces.coords[vertex, axis]
@@ -118,20 +126,19 @@ def bound_pieces(pieces: Pieces) -> Int32:
 @kernel
 def take_pieces(pieces: Pieces, order: Int64) -> Pieces:
     """The pieces at the positions `order` ((m,) int64), with nothing but their own coordinates."""
-    first, last = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
-    n = 0
-    for k in range(len(order)):
-        first[k] = n
-        n += pieces.last[order[k]] - pieces.first[order[k]] + 1
-        last[k] = n - 1
-    coords = np.empty((n, 2), np.int32)
-    for k in range(len(order)):
-        shift = pieces.first[order[k]] - first[k]
-        for vertex in range(first[k], last[k] + 1):
-            coords[vertex, 0], coords[vertex, 1] = pieces.coords[vertex + shift, 0], pieces.coords[vertex + shift, 1]
-    return Pieces(
-        coords, first, last, pieces.keys[order], pieces.positions[order], pieces.exits[order], pieces.needs[order]
-    )
+    size = 0
+    for k in order:
+        size += pieces.last[k] - pieces.first[k] + 1
+    out = _reserve_pieces(np.empty((size, 2), np.int32), len(order))
+    end = 0
+    for n in range(len(order)):
+        k = order[n]
+        out.first[n] = end
+        end = copy_vertices(pieces.coords, (pieces.first[k], pieces.last[k] + 1), out.coords, end)
+        out.last[n] = end - 1
+        out.keys[n], out.positions[n], out.exits[n] = pieces.keys[k], pieces.positions[k], pieces.exits[k]
+        out.needs[n, 0], out.needs[n, 1] = pieces.needs[k, 0], pieces.needs[k, 1]
+    return out
 
 
 @kernel

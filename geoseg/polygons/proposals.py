@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXEL_BITS, SUBPIXELS, Arcs
 from geoseg.polygons.footprints import Footprints, Walls
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.pieces import Pieces, bound_pieces
 from geoseg.polygons.rings import Int32, Int64, expand_slices, gather_slices
 
@@ -195,7 +195,7 @@ def _cut_ends(arcs: Arcs, movers: Int64, places: Int32) -> Int64:
     return cuts
 
 
-@kernel
+@subkernel
 def _is_close(vertex: Int32, old: Int32, new: Int32) -> bool:
     moved = np.hypot(float(new[0] - old[0]), float(new[1] - old[1]))
     away = np.hypot(float(vertex[0] - new[0]), float(vertex[1] - new[1]))

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import GEOD
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.attributes import FloatArray, GroundRings
-from geoseg.polygons.kernel import kernel
+from geoseg.polygons.loops import sort_stably
 
 # Rectangles whose areas differ by less are equally small: the first edge of the hull decides, not rounding.
 TIE = 1e-7
@@ -65,18 +66,21 @@ def _fit_all(
             outer = polygon_offsets[polygon]
             start, stop = ring_offsets[outer], ring_offsets[outer + 1] - 1
             flat = flatten_ring(lon[start:stop], lat[start:stop])
-            if np.isfinite(flat).all():
+            is_known = True
+            for k in range(len(flat)):
+                is_known = is_known and math.isfinite(flat[k, 0]) and math.isfinite(flat[k, 1])
+            if is_known:
                 found[0, polygon], found[1, polygon], found[2, polygon] = fit_rectangle(find_hull(flat))
     return found[0], found[1], found[2]
 
 
-@kernel
+@subkernel
 def flatten_ring(lon: FloatArray, lat: FloatArray) -> FloatArray:
     """(n, 2) metres (east, north) of n points in radians, in the plane that touches the ellipsoid in their midst."""
     places = np.empty((len(lon), 3))
     x0 = y0 = z0 = 0.0
     for i in range(len(lon)):
-        places[i] = _place(lon[i], lat[i])
+        places[i, 0], places[i, 1], places[i, 2] = _place(lon[i], lat[i])
         x0 += math.cos(lat[i]) * math.cos(lon[i])
         y0 += math.cos(lat[i]) * math.sin(lon[i])
         z0 += math.sin(lat[i])
@@ -91,7 +95,7 @@ def flatten_ring(lon: FloatArray, lat: FloatArray) -> FloatArray:
     return flat
 
 
-@kernel
+@subkernel
 def _place(lon: float, lat: float) -> tuple[float, float, float]:
     """Geocentric (x, y, z) in metres of a point of the ellipsoid."""
     normal = _A / math.sqrt(1.0 - _E2 * math.sin(lat) ** 2)
@@ -99,30 +103,36 @@ def _place(lon: float, lat: float) -> tuple[float, float, float]:
     return across * math.cos(lon), across * math.sin(lon), normal * (1.0 - _E2) * math.sin(lat)
 
 
-@kernel
+@subkernel
 def find_hull(xy: FloatArray) -> FloatArray:
     """(h, 2) convex hull of (n, 2) points, counter-clockwise, without points on its edges."""
-    order = np.argsort(xy[:, 1], kind="mergesort")
-    order = order[np.argsort(xy[order, 0], kind="mergesort")]
+    x, y = np.empty(len(xy)), np.empty(len(xy))
+    for i in range(len(xy)):
+        y[i] = xy[i, 1]
+    by_y = sort_stably(y)
+    for i in range(len(xy)):
+        x[i] = xy[by_y[i], 0]
+    order = sort_stably(x)
     hull = np.empty((2 * len(xy) + 1, 2))
     size = 0
     for side in range(2):
         floor = size + 1
         for i in range(len(order)):
-            x, y = xy[order[i if side == 0 else len(order) - 1 - i]]
+            at = by_y[order[i if side == 0 else len(order) - 1 - i]]
+            here_x, here_y = xy[at, 0], xy[at, 1]
             while size > floor:
                 ax, ay, bx, by = hull[size - 2, 0], hull[size - 2, 1], hull[size - 1, 0], hull[size - 1, 1]
-                if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0.0:
+                if (bx - ax) * (here_y - ay) - (by - ay) * (here_x - ax) > 0.0:
                     break
                 size -= 1
-            hull[size, 0], hull[size, 1] = x, y
+            hull[size, 0], hull[size, 1] = here_x, here_y
             size += 1
         size -= 1
     return hull[: max(size, 1)]
 
 
 # Every edge looks at every corner: hulls of pixel outlines have few corners, 30 of a building, 1600 of a 20000 px disc.
-@kernel
+@subkernel
 def fit_rectangle(hull: FloatArray) -> tuple[float, float, float]:
     """Bearing in degrees, length and width of the rectangle of least area around a convex hull ((h, 2), x y)."""
     least = math.inf

@@ -11,7 +11,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel
 
 Uint8: TypeAlias = NDArray[np.uint8]
 Int32: TypeAlias = NDArray[np.int32]
@@ -176,7 +176,9 @@ def close_rings(coords: Int32, offsets: Int64, transform: NDArray[np.float64]) -
     """World (x, y) of every ring with its first vertex repeated at the end, and the offsets of these rings."""
     a, b, c, d, e, f = transform
     world = np.empty((len(coords) + len(offsets) - 1, 2), np.float64)
-    closed = offsets + np.arange(len(offsets))
+    closed = np.empty(len(offsets), np.int64)
+    for ring in range(len(offsets)):
+        closed[ring] = offsets[ring] + ring
     for ring in range(len(offsets) - 1):
         target = closed[ring]
         for vertex in range(offsets[ring], offsets[ring + 1]):
@@ -184,7 +186,7 @@ def close_rings(coords: Int32, offsets: Int64, transform: NDArray[np.float64]) -
             world[target, 0] = a * col + b * row + c
             world[target, 1] = d * col + e * row + f
             target += 1
-        world[target] = world[closed[ring]]
+        world[target, 0], world[target, 1] = world[closed[ring], 0], world[closed[ring], 1]
     return world, closed
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.rings import Int32, Int64, Uint8
 
 
@@ -86,7 +86,7 @@ def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
     return Runs(starts[:count], run_class, confidence_sum, confidence_min, row_offsets, cols)
 
 
-@kernel
+@subkernel
 def find_root(parent: Int32, k: int) -> int:
     """The root of `k`; shortens the path on its way."""
     while parent[k] != k:
@@ -103,7 +103,9 @@ def label_runs(runs: Runs, skipped: Uint8) -> tuple[Int32, int]:
     """The component of every run (-1 where its class is skipped) and the number of components."""
     starts, run_class, _, _, row_offsets, cols = runs
     count = len(starts)
-    parent = np.arange(count).astype(np.int32)
+    parent = np.empty(count, np.int32)
+    for k in range(count):
+        parent[k] = k
     for r in range(1, len(row_offsets) - 1):
         p, q = row_offsets[r - 1], row_offsets[r]
         p_stop, q_stop = q, row_offsets[r + 1]

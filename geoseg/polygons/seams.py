@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.marks import mark_column
 from geoseg.polygons.pending import (
     CHAINS,
@@ -29,7 +29,7 @@ from geoseg.polygons.rings import Int32
 # The same rule as inside a tile: keep to your own pixel, turn right, else go straight, else turn left.
 # Every corner becomes a chain of one vertex. Corners of one class that face each other become twins;
 # whether they are corners of one component is decided when it is finished.
-@kernel
+@subkernel
 def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
     state: OpenState,
     vertex: tuple[int, int],
@@ -100,7 +100,7 @@ def link_vertex(  # noqa: PLR0912 - four ways in and four ways out
 
 
 # What lies outside the raster differs from what is skipped inside; no component tells the two apart.
-@kernel
+@subkernel
 def meet_at(
     vertex: tuple[int, int], quadrants: tuple[int, int, int, int], edges: int, raster: tuple[int, int, bool]
 ) -> bool:
@@ -116,7 +116,7 @@ def meet_at(
     return meeting > 2 or ((north or south) and (west or east))
 
 
-@kernel
+@subkernel
 def resolve_contacts(components: Records, quadrants: tuple[int, int, int, int], done: Int32, n_done: int) -> int:
     """Count a resolved vertex for its four pixels; appends to `done` what has become finished, returns its length."""
     for k in quadrants:

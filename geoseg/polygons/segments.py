@@ -6,13 +6,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import subkernel
 from geoseg.polygons.rings import Int32
 
 Vertex: TypeAlias = tuple[int, int]
 
 
-@kernel
+@subkernel
 def vertex_at(coords: Int32, k: int) -> Vertex:
     """(row, col) in 64 bits."""
     row: int = coords[k, 0] + np.int64(0)
@@ -20,26 +20,26 @@ def vertex_at(coords: Int32, k: int) -> Vertex:
     return row, col
 
 
-@kernel
+@subkernel
 def find_turn(a: Vertex, b: Vertex, c: Vertex) -> int:
     """-1, 0 or 1: on which side of the line from `a` to `b` the vertex `c` lies."""
     turn = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     return 1 if turn > 0 else -1 if turn < 0 else 0
 
 
-@kernel
+@subkernel
 def is_same(a: Vertex, b: Vertex) -> bool:
     """Whether two vertices are one."""
     return a[0] == b[0] and a[1] == b[1]
 
 
-@kernel
+@subkernel
 def is_between(a: Vertex, b: Vertex, c: Vertex) -> bool:
     """Whether the vertex `c` of the line through `a` and `b` lies within their box."""
     return min(a[0], b[0]) <= c[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= c[1] <= max(a[1], b[1])
 
 
-@kernel
+@subkernel
 def collide(a: Vertex, b: Vertex, c: Vertex, d: Vertex) -> bool:
     """Whether the segments ab and cd have more in common than one end of each."""
     if is_same(a, d) or is_same(b, d):
@@ -66,7 +66,7 @@ def collide(a: Vertex, b: Vertex, c: Vertex, d: Vertex) -> bool:
     )
 
 
-@kernel
+@subkernel
 def count_windings(coords: Int32, first: int, last: int, vertex: Vertex) -> int:
     """How often a polyline closed by its chord winds around a vertex that is not on it.
 
@@ -85,7 +85,7 @@ def count_windings(coords: Int32, first: int, last: int, vertex: Vertex) -> int:
     return turns
 
 
-@kernel
+@subkernel
 def meets_polyline(a: Vertex, b: Vertex, coords: Int32, ends: tuple[int, int]) -> bool:
     """Whether a segment has more in common with an edge of a polyline than one end."""
     c = vertex_at(coords, ends[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from geoseg.grid import GeoGrid, Window
 from geoseg.polygons.attributes import measure_polygons
@@ -22,6 +22,7 @@ from geoseg.polygons.merging import NOTHING, Contacts, Regions, code_of_class, m
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs
 from geoseg.polygons.touching import LARGEST_AREA, count_contacts, paint_components, sum_areas
+from geoseg.tiles.sealed import read_sealed, write_sealed
 
 ANY_CLASS = 256
 UNIT_M2 = 1e-6
@@ -55,15 +56,19 @@ class SmallComponents:
     border_class: Uint8
 
     def save(self, path: Path) -> None:
-        """Write as a safetensors file."""
+        """Write as a sealed safetensors file."""
         place = np.array([self.window.row, self.window.col, self.window.rows, self.window.cols], np.int64)
         arrays = {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)[1:]}
-        save_file({"window": place, **arrays}, path)
+        write_sealed(path, save({"window": place, **arrays}))
 
     @classmethod
     def load(cls, path: Path) -> SmallComponents:
-        """Read a file that `save` wrote."""
-        arrays = load_file(path)
+        """Read a file that `save` wrote.
+
+        Raises:
+            InputError: it was damaged.
+        """
+        arrays = load(read_sealed(path))
         return cls(Window(*(int(v) for v in arrays.pop("window"))), **arrays)
 
 
@@ -146,13 +151,17 @@ def merge_small_components(
 
 
 def save_changes(path: Path, changes: tuple[Int32, Uint8]) -> None:
-    """Write what `merge_small_components` gave for one tile as a safetensors file."""
-    save_file({"number": changes[0], "class_id": changes[1]}, path)
+    """Write what `merge_small_components` gave for one tile as a sealed safetensors file."""
+    write_sealed(path, save({"number": changes[0], "class_id": changes[1]}))
 
 
 def load_changes(path: Path) -> tuple[Int32, Uint8]:
-    """Read a file that `save_changes` wrote."""
-    arrays = load_file(path)
+    """Read a file that `save_changes` wrote.
+
+    Raises:
+        InputError: it was damaged.
+    """
+    arrays = load(read_sealed(path))
     return arrays["number"], arrays["class_id"]
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from geoseg.kernel import subkernel
 from geoseg.polygons.chains import FloatArray, is_near, is_simple, signed_area
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int64
 from geoseg.polygons.walls import (
     MIN_TURN,
@@ -29,7 +29,7 @@ CIRCLE_WALLS = 4
 SHORTEST_WALL_PX = 1.5
 
 
-@kernel
+@subkernel
 def straighten_chain(
     chain: FloatArray, corners: Int64, closed: bool, main: tuple[float, float], tolerance_px: float
 ) -> tuple[Walls, FloatArray, int]:
@@ -74,7 +74,7 @@ def straighten_chain(
     return walls, chain[:0], THINNED
 
 
-@kernel
+@subkernel
 def _is_round(chain: FloatArray, sums: FloatArray, walls: Walls, wall_cost: float) -> bool:
     """Whether a circle, which costs as much as four walls, describes a closed chain better than its walls do."""
     w, x, y, _, _, _ = scatter_steps(sums, 0, len(chain) - 1)
@@ -89,14 +89,15 @@ def _is_round(chain: FloatArray, sums: FloatArray, walls: Walls, wall_cost: floa
     return bool(far.var() * w + CIRCLE_WALLS * wall_cost < total)
 
 
-@kernel
+@subkernel
 def _meet_walls(walls: Walls, chain: FloatArray, closed: bool) -> tuple[Walls, FloatArray]:
     """Vertices where neighbours meet; walls that come out too short or backward go, none are left if that fails."""
-    start, stop, kind, line = walls.start, walls.stop, walls.kind, walls.line.copy()
-    weight = (stop - start).astype(np.float64)
-    vertices = np.empty((len(line) + 1, 2))
-    while len(line) >= (3 if closed else 1):
-        n = len(line)
+    start, stop, kind, line = walls.start.copy(), walls.stop.copy(), walls.kind.copy(), walls.line.copy()
+    n = len(line)
+    weight, vertices = np.empty(n), np.empty((n + 1, 2))
+    for i in range(n):
+        weight[i] = stop[i] - start[i]
+    while n >= (3 if closed else 1):
         drop, least = -1, SHORTEST_WALL_PX
         for i in range(0 if closed else 1, n):
             h = (i - 1) % n
@@ -114,24 +115,34 @@ def _meet_walls(walls: Walls, chain: FloatArray, closed: bool) -> tuple[Walls, F
             vertices[i, 0] = (line[h, 2] * line[i, 0] - line[i, 2] * line[h, 0]) / sine
             vertices[i, 1] = (line[h, 2] * line[i, 1] - line[i, 2] * line[h, 1]) / sine
         if drop < 0:
-            vertices[n] = vertices[0]
+            vertices[n, 0], vertices[n, 1] = vertices[0, 0], vertices[0, 1]
             if not closed:
-                vertices[0] = project(chain[0], line[0])
-                vertices[n] = project(chain[len(chain) - 1], line[n - 1])
+                vertices[0, 0], vertices[0, 1] = project(chain[0], line[0])
+                vertices[n, 0], vertices[n, 1] = project(chain[len(chain) - 1], line[n - 1])
             for i in range(n):
                 run = (vertices[i + 1, 0] - vertices[i, 0]) * line[i, 0]
                 run += (vertices[i + 1, 1] - vertices[i, 1]) * line[i, 1]
                 if run < least and n > 1:
                     drop, least = i, run
         if drop < 0:
-            return Walls(start, stop, kind, line), vertices[: n + 1]
-        kept = np.arange(n) != drop
-        start, stop, kind, line, weight = start[kept], stop[kept], kind[kept], line[kept], weight[kept]
+            return Walls(start[:n], stop[:n], kind[:n], line[:n]), vertices[: n + 1]
+        n -= 1
+        _drop_wall(Walls(start, stop, kind, line), weight, drop, n)
     return walls, vertices[:0]
 
 
-@kernel
-def project(point: FloatArray, line: FloatArray) -> FloatArray:
+@subkernel
+def _drop_wall(walls: Walls, weight: FloatArray, drop: int, n: int) -> None:
+    """Move the walls behind one of them forward; n are left."""
+    for i in range(drop, n):
+        walls.start[i], walls.stop[i], walls.kind[i] = walls.start[i + 1], walls.stop[i + 1], walls.kind[i + 1]
+        weight[i] = weight[i + 1]
+        for k in range(3):
+            walls.line[i, k] = walls.line[i + 1, k]
+
+
+@subkernel
+def project(point: FloatArray, line: FloatArray) -> tuple[float, float]:
     """The point of a line nearest to a point."""
     off = -line[1] * point[0] + line[0] * point[1] - line[2]
-    return np.array([point[0] + off * line[1], point[1] - off * line[0]])
+    return point[0] + off * line[1], point[1] - off * line[0]

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXEL_BITS, SUBPIXELS, Arcs
-from geoseg.polygons.kernel import kernel
+from geoseg.polygons.loops import find_place
 from geoseg.polygons.rings import Int32, Int64, Uint8
 
 
@@ -45,7 +46,7 @@ class Limits(NamedTuple):
 # A polyline that crosses the continuation of its chord beyond an end might wind about that end; the directions in which
 # arcs leave a junction could then change their order. Such a chord is never accepted. Where an edge with an end beyond
 # meets the chord's line somewhere, that is taken for a crossing: a needless split at worst.
-@kernel
+@subkernel
 def find_farthest(coords: Int32, first: int, last: int, limits: Limits) -> tuple[int, bool]:
     """The vertex farthest from the chord of a polyline, the first of equals, and whether the chord may replace it.
 
@@ -99,7 +100,7 @@ CORNER, ALONG_ROW, ALONG_COL = 0, 1, 2
 
 
 # The diamonds around midpoints are squares of 256 x 256 in (row + col, row - col).
-@kernel
+@subkernel
 def find_edge(row: np.int64, col: np.int64) -> tuple[int, np.int64]:
     """The unit edge of the grid in whose diamond a vertex lies: its kind and its row or column; or that it is none."""
     if (row | col) & (SUBPIXELS - 1) == 0:
@@ -111,7 +112,7 @@ def find_edge(row: np.int64, col: np.int64) -> tuple[int, np.int64]:
     return ALONG_COL, (double >> 1) << SUBPIXEL_BITS
 
 
-@kernel
+@subkernel
 def measure_distance2(row_m: float, col_m: float, chord: tuple[float, float, float]) -> float:
     """Squared distance from a vertex to a segment from the origin, given as its end and its squared length."""
     reach = row_m * chord[0] + col_m * chord[1]
@@ -124,7 +125,7 @@ def measure_distance2(row_m: float, col_m: float, chord: tuple[float, float, flo
 
 
 # A loop keeps the vertex farthest from its end and one more on either way back, so that it never collapses.
-@kernel
+@subkernel
 def thin_polyline(coords: Int32, ends: tuple[int, int], limits: Limits, demanded: Int64, kept: Uint8) -> None:
     """Mark the vertices of one polyline that stay, its ends among them.
 
@@ -156,12 +157,22 @@ def thin_polyline(coords: Int32, ends: tuple[int, int], limits: Limits, demanded
         while j - i > 1:
             farthest, is_near = find_farthest(coords, i, j, limits)
             if is_near:
-                k = np.searchsorted(demanded, i, side="right")
+                k = find_place(demanded, i + 1)
                 if k == len(demanded) or demanded[k] >= j:
                     break
             kept[farthest] = 1
             j = farthest
         i = j
+
+
+@subkernel
+def demand_splits(splits: Splits, key: int, shift: int) -> Int64:
+    """The positions of an arc's vertices that must stay, ascending, with `shift` added."""
+    low, high = find_place(splits.keys, key), find_place(splits.keys, key + 1)
+    demanded = np.empty(high - low, np.int64)
+    for k in range(low, high):
+        demanded[k - low] = splits.positions[k] + shift
+    return demanded
 
 
 @kernel
@@ -180,9 +191,7 @@ def thin_arcs(arcs: Arcs, splits: Splits, limits: tuple[Limits, Limits], cuts: I
     kept = np.zeros(len(arcs.coords), np.uint8)
     for arc in range(len(arcs.keys)):
         first, last = arcs.offsets[arc], arcs.offsets[arc + 1] - 1
-        low = np.searchsorted(splits.keys, arcs.keys[arc], side="left")
-        high = np.searchsorted(splits.keys, arcs.keys[arc], side="right")
-        demanded = splits.positions[low:high] + first
+        demanded = demand_splits(splits, arcs.keys[arc], first)
         limit = limits[arcs.keys[arc] & 1]
         head, tail = first + cuts[arc, 0], first + cuts[arc, 1]
         thin_polyline(arcs.coords, (first, head), limit, demanded, kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geoseg.polygons.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs
 
@@ -43,7 +43,8 @@ def paint_components(runs: Runs, component: Int32) -> Int32:
         stop = row_offsets[r + 1]
         for k in range(row_offsets[r], stop):
             end = starts[k + 1] if k + 1 < stop else cols
-            painted[r, starts[k] : end] = component[k]
+            for c in range(starts[k], end):
+                painted[r, c] = component[k]
     return painted
 
 
@@ -81,7 +82,7 @@ def count_contacts(runs: Runs, component: Int32, codes: Int32) -> Int64:
     return contacts[:n]
 
 
-@kernel
+@subkernel
 def _add(contacts: Int64, n: int, pair: tuple[int, int], codes: Int32, sides: tuple[int, int]) -> int:
     one, two = pair
     if one < 0 or two < 0 or one == two:

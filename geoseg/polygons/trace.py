@@ -17,6 +17,7 @@ from geoseg.polygons.corners import collect_chains, link_corners
 from geoseg.polygons.marks import MAX_SIDE
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8, gather_slices
 from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs, sum_components
+from geoseg.tiles.sealed import read_sealed, write_sealed
 
 MAX_TILE_PIXELS = 2**29
 
@@ -119,17 +120,17 @@ class TileTrace:
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write the trace as a safetensors file."""
-        path.write_bytes(self.to_bytes())
+        """Write the trace as a sealed safetensors file."""
+        write_sealed(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> TileTrace:
         """Read a file that `save` wrote.
 
         Raises:
-            InputError: the file is not a trace.
+            InputError: the file is not a trace, or was damaged.
         """
-        return cls.from_bytes(path.read_bytes())
+        return cls.from_bytes(read_sealed(path))
 
 
 def trace_tile(

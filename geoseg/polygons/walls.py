@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from geoseg.kernel import subkernel
 from geoseg.polygons.chains import FloatArray
-from geoseg.polygons.kernel import kernel
 from geoseg.polygons.rings import Int64
 
 ALONG, ACROSS, OBLIQUE = 0, 1, 2
@@ -45,45 +45,52 @@ class Walls(NamedTuple):
     line: FloatArray
 
 
-@kernel
+@subkernel
 def sum_steps(points: FloatArray) -> FloatArray:
     """(n, 6) sums of length, x, y, xx, xy, yy over the steps before each of (n, 2) points; x, y of steps' middles."""
     sums = np.zeros((len(points), 6))
     for i in range(1, len(points)):
         x, y = (points[i, 0] + points[i - 1, 0]) / 2, (points[i, 1] + points[i - 1, 1]) / 2
-        w = math.hypot(points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1])
+        w = math.sqrt((points[i, 0] - points[i - 1, 0]) ** 2 + (points[i, 1] - points[i - 1, 1]) ** 2)
         step = (w, w * x, w * y, w * x * x, w * x * y, w * y * y)
         for k in range(6):
             sums[i, k] = sums[i - 1, k] + step[k]
     return sums
 
 
-@kernel
+@subkernel
 def scatter_steps(sums: FloatArray, i: int, j: int) -> tuple[float, float, float, float, float, float]:
     """Length, mean x, mean y and the scatter xx, xy, yy about the mean of the steps i to j."""
-    w = sums[j, 0] - sums[i, 0]
-    x, y = sums[j, 1] - sums[i, 1], sums[j, 2] - sums[i, 2]
+    w, dx, dy = sums[j, 0] - sums[i, 0], sums[j, 1] - sums[i, 1], sums[j, 2] - sums[i, 2]
+    x, y = dx / w, dy / w
     return (
         w,
-        x / w,
-        y / w,
-        sums[j, 3] - sums[i, 3] - x * x / w,
-        sums[j, 4] - sums[i, 4] - x * y / w,
-        sums[j, 5] - sums[i, 5] - y * y / w,
+        x,
+        y,
+        sums[j, 3] - sums[i, 3] - dx * x,
+        sums[j, 4] - sums[i, 4] - dx * y,
+        sums[j, 5] - sums[i, 5] - dy * y,
     )
 
 
-@kernel
+@subkernel
 def direct_scatter(xx: float, xy: float, yy: float) -> tuple[float, float]:
     """Unit vector along which a scatter is largest."""
-    angle = 0.5 * math.atan2(2 * xy, xx - yy)
-    return math.cos(angle), math.sin(angle)
+    # Half the angle of (xx - yy, 2 xy), by roots: cheaper than by angles.
+    across = math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
+    if across == 0.0:
+        return 1.0, 0.0
+    if xx >= yy:
+        x = math.sqrt((1 + (xx - yy) / across) / 2)
+        return x, xy / across / x
+    y = math.sqrt((1 + (yy - xx) / across) / 2)
+    return (xy / across / y, y) if xy >= 0 else (-xy / across / y, -y)
 
 
 # Walls are few and long where the sum over them of squared distance x length (the misfit) + a cost a wall is least.
 # Neighbours may not be parallel: a step in a wall is three walls. The lines of neighbours are compared along the best
 # path to the earlier one, so the minimum is the true one but for pairs that this excludes.
-@kernel
+@subkernel
 def divide_chain(  # noqa: PLR0912, PLR0917 - one recurrence; arrays of the chain cannot be keywords in a kernel
     points: FloatArray,
     sums: FloatArray,
@@ -151,12 +158,12 @@ def divide_chain(  # noqa: PLR0912, PLR0917 - one recurrence; arrays of the chai
                     before[j, kind] = 3 * i + previous
                     heading[j, kind, 0], heading[j, kind, 1] = ux, uy
             # From the best wall to here any other is a wall or two away: dearer ones than that lead nowhere.
-            worst = cost[j].min() + 3 * wall_cost
-        least[j] = cost[j].min()
+            worst = min(cost[j, 0], cost[j, 1], cost[j, 2]) + 3 * wall_cost
+        least[j] = min(cost[j, 0], cost[j, 1], cost[j, 2])
     return _trace_back(points, corners, cost, before)
 
 
-@kernel
+@subkernel
 def _trace_back(points: FloatArray, corners: Int64, cost: FloatArray, before: Int64) -> Walls:
     m = len(corners)
     j, kind, n = m - 1, int(np.argmin(cost[m - 1])), 0
@@ -173,14 +180,14 @@ def _trace_back(points: FloatArray, corners: Int64, cost: FloatArray, before: In
     return Walls(start, stop, kinds, np.zeros((n, 3)))
 
 
-@kernel
+@subkernel
 def trim_wall(walls: Walls, i: int) -> tuple[int, int]:
     """The steps of a wall without those that the rounding of its corners may have moved."""
     trim = min(TRIM_PX, int(TRIM_SHARE * (walls.stop[i] - walls.start[i])))
     return walls.start[i] + trim, walls.stop[i] - trim
 
 
-@kernel
+@subkernel
 def find_main_direction(points: FloatArray, sums: FloatArray, walls: Walls) -> tuple[float, float]:
     """The direction, modulo a right angle, that most of the length of the walls has.
 
@@ -220,7 +227,7 @@ def find_main_direction(points: FloatArray, sums: FloatArray, walls: Walls) -> t
     return main
 
 
-@kernel
+@subkernel
 def refine_direction(sums: FloatArray, walls: Walls, main: tuple[float, float]) -> tuple[float, float]:
     """The main direction that fits all walls along and across it best; `main` if there are none."""
     xx, xy, yy = 0.0, 0.0, 0.0
@@ -233,7 +240,7 @@ def refine_direction(sums: FloatArray, walls: Walls, main: tuple[float, float]) 
     return direct_scatter(xx, xy, yy) if xx + yy > 0 else main
 
 
-@kernel
+@subkernel
 def fit_lines(  # noqa: PLR0912 - two steps of one fit
     points: FloatArray, sums: FloatArray, walls: Walls, main: tuple[float, float]
 ) -> None:
@@ -280,7 +287,7 @@ def fit_lines(  # noqa: PLR0912 - two steps of one fit
             free[i] = free[i] and group[i] == 0
 
 
-@kernel
+@subkernel
 def _set_line(  # noqa: PLR0917 - a line is two numbers
     points: FloatArray, sums: FloatArray, walls: Walls, i: int, ux: float, uy: float
 ) -> None:

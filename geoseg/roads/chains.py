@@ -140,7 +140,8 @@ def _walk(ends: Int64, order: Int64, degrees: Int64) -> tuple[Int64, Int64, int]
     """Half edges, 2 x edge + 1 where walked backwards, chain by chain; where each chain starts; how many are rings."""
     m = len(ends)
     first = np.zeros(len(degrees) + 1, np.int64)
-    first[1:] = np.cumsum(degrees)
+    for node in range(len(degrees)):
+        first[node + 1] = first[node] + degrees[node]
     used = np.zeros(m, np.bool_)
     walk = np.empty(m, np.int64)
     starts = np.zeros(m + 1, np.int64)
@@ -215,7 +216,8 @@ def _orient(offsets: Int64, points: Int32, source: Int64, rings_from: int) -> Bo
             if points[a, 0] != points[b, 0] or points[a, 1] != points[b, 1]:
                 flip = points[b, 0] < points[a, 0] or (points[a, 0] == points[b, 0] and points[b, 1] < points[a, 1])
                 if flip:
-                    part[:] = part[::-1].copy()
+                    for k in range(n // 2):
+                        part[k], part[n - 1 - k] = part[n - 1 - k], part[k]
                     flipped[chain] = True
                 break
     return flipped

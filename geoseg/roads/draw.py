@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int16, Int64
 from geoseg.roads.ends import aim_ends
 from geoseg.roads.network import NODE_STEPS, RoadNetwork
@@ -82,19 +84,33 @@ def _describe(
     mean, spread, sure = np.empty(m), np.empty(m), np.empty(m)
     for edge in range(m):
         first, last = offsets[edge], offsets[edge + 1]
-        known = confidence[first:last][confidence[first:last] >= 0]
-        sure[edge] = known.mean() / 255 if known.size else np.nan
-        clear = np.ones(last - first, np.bool_)
-        for side in range(2):
-            end = metres[last - 1 if side else first]
+        total, known = 0.0, 0
+        for i in range(first, last):
+            if confidence[i] >= 0:
+                total += confidence[i]
+                known += 1
+        sure[edge] = total / known / 255 if known else np.nan
+        own, n = np.empty(last - first), 0
+        for i in range(first, last):
+            clear = True
+            for side in range(2):
+                end = last - 1 if side else first
+                away = np.hypot(metres[i, 0] - metres[end, 0], metres[i, 1] - metres[end, 1])
+                clear = clear and away > trim_m[edge, side]
+            if clear:
+                own[n] = width[i]
+                n += 1
+        if n == 0:
             for i in range(first, last):
-                if np.hypot(metres[i, 0] - end[0], metres[i, 1] - end[1]) <= trim_m[edge, side]:
-                    clear[i - first] = False
-        own = width[first:last].astype(np.float64)
-        if clear.any():
-            own = own[clear]
-        mean[edge] = own.mean()
-        spread[edge] = own.std()
+                own[i - first] = width[i]
+            n = last - first
+        total = 0.0
+        for i in range(n):
+            total += own[i]
+        mean[edge], total = total / n, 0.0
+        for i in range(n):
+            total += (own[i] - mean[edge]) ** 2
+        spread[edge] = math.sqrt(total / n)
     return mean, spread, sure
 
 
@@ -111,25 +127,27 @@ def _draw(offsets: Int64, metres: Float64, ends: Int64, nodes: Float64, toleranc
     for edge in range(m):
         a, b = nodes[ends[edge, 0]], nodes[ends[edge, 1]]
         line = np.empty((offsets[edge + 1] - offsets[edge] + 2, 2))
-        line[0] = a[:2]
+        line[0, 0], line[0, 1] = a[0], a[1]
         n = 1
         for i in range(offsets[edge], offsets[edge + 1]):
-            y, x = metres[i]
+            y, x = metres[i, 0], metres[i, 1]
             is_near = np.hypot(y - a[0], x - a[1]) < a[2] or np.hypot(y - b[0], x - b[1]) < b[2]
             # A loop may lie within its junction as a whole.
             if not is_near or ends[edge, 0] == ends[edge, 1]:
-                line[n] = metres[i]
+                line[n, 0], line[n, 1] = y, x
                 n += 1
-        line[n] = b[:2]
+        line[n, 0], line[n, 1] = b[0], b[1]
         soft = _smooth(line[: n + 1])
-        kept = soft[_pick(soft, tolerance_m)]
-        drawn[used : used + len(kept)] = kept
-        used += len(kept)
+        kept = _pick(soft, tolerance_m)
+        for i in range(len(soft)):
+            if kept[i]:
+                drawn[used, 0], drawn[used, 1] = soft[i, 0], soft[i, 1]
+                used += 1
         starts[edge + 1] = used
     return starts, drawn[:used]
 
 
-@kernel
+@subkernel
 def _smooth(line: Float64) -> Float64:
     """(n, 2) vertices in the weighted mean of their neighbours; both ends stay."""
     n = len(line)
@@ -145,7 +163,7 @@ def _smooth(line: Float64) -> Float64:
     return soft
 
 
-@kernel
+@subkernel
 def _pick(line: Float64, tolerance_m: float) -> Bool:
     """(n,) which vertices are needed for a line that is no further than the tolerance from all of them.
 

@@ -97,5 +97,5 @@ def _look_back(offsets: Int64, metres: Float64, tips: Int64, back_m: Float64) ->
         while at != stop and way < back_m[i]:
             way += np.hypot(metres[at + step, 0] - metres[at, 0], metres[at + step, 1] - metres[at, 1])
             at += step
-        result[i] = metres[at]
+        result[i, 0], result[i, 1] = metres[at, 0], metres[at, 1]
     return result

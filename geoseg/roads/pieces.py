@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 
 Uint8 = NDArray[np.uint8]
 Int32 = NDArray[np.int32]
@@ -67,7 +67,7 @@ def measure_width(mask: Uint8, places: Int64, steps: Int64, metres: Float64, cel
     h, w = mask.shape
     width = np.empty(len(places), np.float32)
     for i in range(len(places)):
-        r, c = places[i]
+        r, c = places[i, 0], places[i, 1]
         near = metres[-1]
         far = near
         edge = 0.0
@@ -145,7 +145,7 @@ def trace_pieces(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) ->
     return offsets[: pieces + 1], path[:used]
 
 
-@kernel
+@subkernel
 def _join_cells(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) -> NDArray[np.int16]:
     """(h, w) int16: links, of those to a place one only, and _NODE; _STOP alone where no line of the tile is."""
     r0, r1, c0, c1 = core
@@ -175,7 +175,7 @@ def _join_cells(marks: Uint8, links: Uint8, core: tuple[int, int, int, int]) -> 
     return joined
 
 
-@kernel
+@subkernel
 def _lowest(bits: int) -> int:
     k = 0
     while not bits >> k & 1:
@@ -183,7 +183,7 @@ def _lowest(bits: int) -> int:
     return k
 
 
-@kernel
+@subkernel
 def _follow(state: NDArray[np.int16], around: Int64, path: Int64, start: int, k: int) -> tuple[int, int]:
     """Walk from a cell in direction `k`, into `path`; the number of cells, and the direction back from the last one."""
     path[0] = start

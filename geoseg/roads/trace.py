@@ -16,6 +16,7 @@ from geoseg.roads.mask import SMOOTH, Int16, Uint8, count_majority, fill_holes, 
 from geoseg.roads.pieces import PLACE, Float32, Int32, Int64, mark_places, measure_width, order_offsets, trace_pieces
 from geoseg.roads.scale import BLOCK, SMOOTHINGS, RoadScale
 from geoseg.roads.thin import LINKS, THIN, thin_cells
+from geoseg.tiles.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +71,17 @@ class RoadTile:
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write the tile as a safetensors file."""
-        path.write_bytes(self.to_bytes())
+        """Write the tile as a sealed safetensors file."""
+        write_sealed(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> RoadTile:
         """Read a file that `save` wrote.
 
         Raises:
-            InputError: the file is no road tile.
+            InputError: the file is no road tile, or was damaged.
         """
-        return cls.from_bytes(path.read_bytes())
+        return cls.from_bytes(read_sealed(path))
 
 
 def to_points(blocks: NDArray[np.integer]) -> Int32:

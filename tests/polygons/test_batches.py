@@ -16,6 +16,7 @@ from geoseg.polygons.join import TileJoiner, join_tiles
 from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.trace import TileTrace, trace_tile
+from geoseg.tiles.sealed import read_sealed
 
 from .tracing import Raster, draw_frames, parse, polygonize, rasters, same, tile_sizes, trace_tiles
 
@@ -83,7 +84,7 @@ def test_traces_survive_storage(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.safetensors"
         trace.save(path)
         loaded = TileTrace.load(path)
-        assert loaded.to_bytes() == trace.to_bytes() == path.read_bytes()
+        assert loaded.to_bytes() == trace.to_bytes() == read_sealed(path)
         assert (loaded.window, loaded.grid_shape) == (trace.window, trace.grid_shape)
     stored = (TileTrace.from_bytes(trace.to_bytes()) for trace in trace_tiles(classes, (7, 9), classes))
     assert same(PolygonBatch.concatenate(join_tiles(stored)).sort(), polygonize(classes, (30, 40), classes))

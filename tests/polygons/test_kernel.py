@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 KERNEL = """
-from geoseg.polygons.kernel import announce_compiling, kernel
+from geoseg.kernel import announce_compiling, kernel
 
 @kernel
 def double(number: int) -> int:

@@ -40,6 +40,30 @@ def towns(draw: st.DrawFn) -> Raster:
     return classes.astype(np.uint8)
 
 
+@st.composite
+def terraces(draw: st.DrawFn) -> Raster:
+    """Rows of touching houses (1 to 6, all to be regular) within a frame of 0, roughened, with slits between some."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    side = draw(st.integers(30, 90))
+    row, col = np.mgrid[:side, :side]
+    shift = draw(st.floats(0, 1.2)) * ndimage.gaussian_filter(rng.standard_normal((2, side, side)), (0, 2, 2)) * 6
+    angle, slit = rng.uniform(0, np.pi), draw(st.sampled_from([0, 0, 0.7, 1.5]))
+    y, x = row + shift[0] - side / 2, col + shift[1] - side / 2
+    along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
+    classes = np.where(rng.random((side, side)) < draw(st.sampled_from([0, 0, 0.03])), 7, 0)
+    begin = -side * 0.4
+    for house in range(1, draw(st.integers(3, 7))):
+        width, depth = rng.uniform(5, 14), rng.uniform(4, side * 0.3, 2)
+        inside = (along >= begin) & (along < begin + width) & (across > -depth[0]) & (across < depth[1])
+        if rng.random() < 0.3:
+            inside &= (along - begin - width / 2) ** 2 + across**2 > 9
+        classes[inside] = house
+        begin += width + slit * rng.integers(0, 2)
+    classes[[0, 1, -2, -1]] = classes[:, [0, 1, -2, -1]] = 0
+    return classes.astype(np.uint8)
+
+
+HOUSES = range(1, 7)
 REGULAR = [(BUILDING,), (BUILDING,), (BUILDING, 2), (0, 1, 2, 3)]
 
 
@@ -73,6 +97,19 @@ def test_what_is_no_town_stays_a_coverage(
     check_town(classes, tolerance_m, skip, (), regularize)
 
 
+@settings(max_examples=100, deadline=None)
+@given(terraces(), st.floats(0.3, 3), st.sampled_from(SKIPS))
+def test_terraces_stay_coverages(classes: Raster, tolerance_m: float, skip: tuple[int, ...]) -> None:
+    check_town(classes, tolerance_m, skip, (), tuple(HOUSES))
+
+
+@pytest.mark.slow
+@settings(max_examples=4000, deadline=None)
+@given(terraces(), st.floats(0.3, 3), st.sampled_from(SKIPS))
+def test_many_terraces_stay_coverages(classes: Raster, tolerance_m: float, skip: tuple[int, ...]) -> None:
+    check_town(classes, tolerance_m, skip, (), tuple(HOUSES))
+
+
 @pytest.mark.slow
 @settings(max_examples=4000, deadline=None)
 @given(
@@ -89,7 +126,14 @@ def test_many_towns_stay_coverages(
 
 
 @settings(max_examples=50, deadline=None)
-@given(towns(), tile_sizes(72), st.integers(1, 4), st.integers(1, 50), st.floats(0.5, 3), st.sampled_from(REGULAR))
+@given(
+    st.one_of(towns(), terraces()),
+    tile_sizes(72),
+    st.integers(1, 4),
+    st.integers(1, 50),
+    st.floats(0.5, 3),
+    st.sampled_from([*REGULAR, tuple(HOUSES)]),
+)
 def test_tiles_cells_and_batches_change_no_byte(
     classes: Raster,
     tile: tuple[int, int],
@@ -138,6 +182,23 @@ def test_rotated_rectangles_get_four_corners(skip: tuple[int, ...]) -> None:
     assert (shapely.get_num_coordinates(houses) == 5).mean() >= 0.95
     before = marked.pixels[marked.class_id == BUILDING]
     assert np.abs(shapely.area(houses) / before - 1).max() < 0.05
+
+
+@pytest.mark.parametrize("skip", [(), (0,)])
+def test_rows_of_houses_get_four_corners_each(skip: tuple[int, ...]) -> None:
+    row, col = np.mgrid[:140, :140] + 0.5
+    noise = 4 * ndimage.gaussian_filter(np.random.default_rng(1).standard_normal((2, 140, 140)), (0, 2, 2))
+    classes = np.zeros((140, 140), np.uint8)
+    for top, angle in ((35, 0.2), (100, -0.5)):
+        y, x = row - top + noise[0], col - 70 + noise[1]
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        inside = (np.abs(along) < 48) & (np.abs(across) < 13)
+        classes[inside] = 1 + (along[inside] + 48) // 16
+    marked, found = generalise(classes, 1.0, skip=skip, regularize=tuple(HOUSES))
+    check_coverage(classes, marked, found, skip)
+    houses = found.geometries(TO_PIXELS)[found.class_id > 0]
+    assert len(houses) == 12
+    assert (shapely.get_num_coordinates(shapely.simplify(houses, 0.02)) == 5).mean() > 0.8
 
 
 def test_a_building_at_the_border_stays_there_and_is_regular() -> None:
