@@ -18,7 +18,7 @@ SIDE_FILES = ("", "-journal", "-wal", "-shm", ".aux.xml", ".ovr.tmp", ".blocks",
 
 
 @contextmanager
-def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = ()) -> Iterator[Path]:
+def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = (), lasting: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; on leaving it becomes `path`, or vanishes if an exception was raised.
 
     What it held before stays until the new content is complete and on the disk. Temporary files that killed processes
@@ -29,6 +29,7 @@ def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = ()) -> I
         tag: makes the temporary name unique where one process may write a file twice at a time.
         sides: endings of files that lie beside `path` and belong to it. Those written beside the temporary name take
             their places, all others go: whatever happens, a file never has another one's side file.
+        lasting: whether to wait for the disk; what need not is missing or empty after a power cut, at worst.
 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
@@ -42,14 +43,15 @@ def replace_file(path: Path, *, tag: str = "", sides: tuple[str, ...] = ()) -> I
         try:
             yield temporary
             new = [end for end in sides if os.path.exists(f"{temporary}{end}")]
-            for end in ("", *new):
+            for end in ("", *new) if lasting else ():
                 _flush(Path(f"{temporary}{end}"))
             for end in sides:
                 Path(f"{path}{end}").unlink(missing_ok=True)
             for end in ("", *new):
                 os.replace(f"{temporary}{end}", f"{path}{end}")
-            # Without this a power cut may undo the change of the name.
-            _flush(path.parent)
+            if lasting:
+                # Without this a power cut may undo the change of the name.
+                _flush(path.parent)
         finally:
             _remove(temporary)
     except OSError as error:

@@ -32,13 +32,25 @@ def write_class_tile(
     Raises:
         OutputError: the file cannot be written.
     """
-    known = bool((classes != nodata).any())
+    if not (classes != nodata).any():
+        return write_nothing(path)
     with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-        if known:
-            write_sealed(temporary, _encode_tile(classes, confidence, grid, window))
-        else:
-            temporary.write_bytes(NOTHING)
+        write_sealed(temporary, _encode_tile(classes, confidence, grid, window))
     return path.stat().st_size
+
+
+def write_nothing(path: Path) -> int:
+    """Say in a tile's file that it holds nothing; without waiting for the disk, as that is quickly found again.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replace_file(path, tag=uuid.uuid4().hex, lasting=False) as temporary:
+        temporary.write_bytes(NOTHING)
+    return len(NOTHING)
 
 
 def _encode_tile(classes: NDArray[np.uint8], confidence: NDArray[np.uint8], grid: GeoGrid, window: Window) -> bytes:
@@ -57,6 +69,7 @@ def _encode_tile(classes: NDArray[np.uint8], confidence: NDArray[np.uint8], grid
             zlevel=1,
             blockysize=min(64, window.rows),
             interleave="band",
+            sparse_ok=True,
         ) as target:
             target.write(classes, 1)
             target.write(confidence, 2)

@@ -22,16 +22,19 @@ class ImageReader(Protocol):
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Image uint8 (B, rows, cols) and whether each pixel is known, bool (rows, cols), also beyond the raster."""
 
+    def is_blank(self, window: Window) -> bool:
+        """Whether surely no pixel of a window inside the raster is known: it is not worth reading."""
+
 
 Mask = Callable[[Window], NDArray[np.bool_]]
 
 
 def predict_block(
     source: ImageReader, engine: Engine, lattice: PatchLattice, block: Window, *, nodata: int, mask: Mask | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
     """Classes and confidence of a block of the raster.
 
-    A patch without a known pixel inside the block and the mask costs no prediction.
+    A patch without a known pixel inside the block and the mask is not predicted, mostly not even read.
 
     Args:
         source: the raster.
@@ -42,17 +45,22 @@ def predict_block(
         mask: for a window, which pixels are wanted, bool (rows, cols).
 
     Returns:
-        Class ids uint8 and confidence uint8 (255 = 1.0; 0 where nodata), both (rows, cols) of the block.
+        Class ids uint8 and confidence uint8 (255 = 1.0; 0 where nodata), both (rows, cols) of the block; None where no
+        pixel is known and wanted.
     """
+    patches = _read_patches(source, lattice, block, mask)
+    batch = list(islice(patches, engine.batch_size))
+    if not batch:
+        return None
     classes = np.full(block.shape, nodata, np.uint8)
     confidence = np.zeros(block.shape, np.uint8)
-    patches = _read_patches(source, lattice, block, mask)
-    while batch := list(islice(patches, engine.batch_size)):
+    while batch:
         images, valid = np.stack([p.image for p in batch]), np.stack([p.valid for p in batch])
         for patch, core_classes, core_confidence in zip(batch, *engine.predict(images, valid), strict=True):
             inside, target = patch.kept.within(patch.core), patch.kept.within(block)
             classes[target] = np.where(patch.known, core_classes[inside], nodata)
             confidence[target] = np.where(patch.known, core_confidence[inside], 0)
+        batch = list(islice(patches, engine.batch_size))
     return classes, confidence
 
 
@@ -71,7 +79,7 @@ def _read_patches(source: ImageReader, lattice: PatchLattice, block: Window, mas
     for core in lattice.cores(block):
         kept = core.intersect(block)
         wanted = None if mask is None else mask(kept)
-        if wanted is not None and not wanted.any():
+        if (wanted is not None and not wanted.any()) or source.is_blank(kept):
             continue
         image, valid = _read_patch(source, lattice, core)
         known = valid[kept.within(core)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,9 @@ REMOTE_SETTINGS = {
 A connection must stand within 15 s and a request bring 1 kB/s over 30 s; 429, 5xx and broken connections are tried
 again after 1, 2, 4 and 8 s. What a server said to one opening is not kept for the next: a failure may have been mended.
 """
+
+STRIP_ROWS = 512
+"""Rows that are searched at once for a valid pixel: whole blocks of most rasters."""
 
 THREAD_DATASETS = 4
 """A mosaic goes to and fro between the rasters of the scenes that overlap."""
@@ -139,16 +143,50 @@ class RasterSource:
         Raises:
             InputError: the file cannot be read there.
         """
-        where = DatasetWindow(window.col, window.row, window.cols, window.rows)
+        with self._open(window) as dataset:
+            values = dataset.read(self.bands, window=_place(window))
+            shown = self._read_masks(dataset, window)
+        valid = self.find_valid(values)
+        return values, valid if shown is None else valid & shown
+
+    def is_blank(self, window: Window) -> bool:
+        """Whether surely no pixel of a window inside the raster is valid; little is read where one is.
+
+        Raises:
+            InputError: the file cannot be read there.
+        """
+        if not self.may_hold_nodata or self.block_bytes > CACHE_BYTES:
+            return False
+        middle = Window(window.row + window.rows // 2, window.col + window.cols // 2, 1, 1)
+        starts = range(window.row // STRIP_ROWS * STRIP_ROWS, window.row_stop, STRIP_ROWS)
+        strips = (Window(row, window.col, STRIP_ROWS, window.cols).intersect(window) for row in starts)
+        with self._open(window) as dataset:
+            return not any(self._holds_valid(dataset, part) for part in chain([middle], strips))
+
+    def _holds_valid(self, dataset: rasterio.DatasetReader, window: Window) -> bool:
+        # First what may spare the colours, which are often compressed more slowly.
+        shown = self._read_masks(dataset, window)
+        if shown is not None and not shown.any():
+            return False
+        valid = self.find_valid(dataset.read(self.bands, window=_place(window)))
+        return bool((valid if shown is None else valid & shown).any())
+
+    def _read_masks(self, dataset: rasterio.DatasetReader, window: Window) -> NDArray[np.bool_] | None:
+        """Which pixels alpha and the mask band show, bool (h, w); None where there is neither."""
+        shown = None
+        if self.alpha_band is not None:
+            shown = dataset.read(self.alpha_band, window=_place(window)) > 0
+        if self.has_mask:
+            masked = dataset.read_masks(self.bands[0], window=_place(window)) > 0
+            shown = masked if shown is None else shown & masked
+        return shown
+
+    @contextmanager
+    def _open(self, window: Window) -> Iterator[rasterio.DatasetReader]:
+        """The dataset, to read a window from; GDAL's faults and relevant warnings become an InputError."""
         try:
             with gdal_environment(self.path), heed_warnings():
-                dataset = _open_in_thread(self)
-                values = dataset.read(self.bands, window=where)
-                valid = np.ones(window.shape, bool)
-                if self.alpha_band is not None:
-                    valid &= dataset.read(self.alpha_band, window=where) > 0
-                if self.has_mask:
-                    valid &= dataset.read_masks(self.bands[0], window=where) > 0
+                yield _open_in_thread(self)
         except GDAL_FAULTS as error:
             raise InputError(
                 f"{self.path}: pixels cannot be read in rows {window.row} to {window.row_stop}, "
@@ -156,7 +194,6 @@ class RasterSource:
                 expected="a complete file",
                 remedy="copy or download the raster again; `gdalinfo -checksum FILE` tells whether it is whole",
             ) from error
-        return values, valid & self.find_valid(values)
 
     def find_valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Which pixels of stored values (bands, h, w) mean something by themselves, bool (h, w)."""
@@ -164,8 +201,10 @@ class RasterSource:
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         if self.nodata is not None:
-            empty = [band == value for band, value in zip(values, self.nodata, strict=True)]
-            valid &= ~np.logical_and.reduce(empty)
+            said = values[0] != self.nodata[0]
+            for band, value in zip(values[1:], self.nodata[1:], strict=True):
+                said |= band != value
+            valid &= said
         if self.palette is not None:
             valid &= self._palette_table()[np.minimum(values[0], len(self.palette) // 4 - 1), 3] > 0
         return valid
@@ -199,6 +238,10 @@ def find_endpoint() -> dict[str, str]:
     scheme, host, path, *_ = urlsplit(url)
     secure = "NO" if scheme == "http" else "YES"
     return {"AWS_S3_ENDPOINT": f"{host}{path}".rstrip("/"), "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
+
+
+def _place(window: Window) -> DatasetWindow:
+    return DatasetWindow(window.col, window.row, window.cols, window.rows)
 
 
 def probe_windows(grid: GeoGrid, *, count: int = 12, size_px: int = 128) -> Iterator[Window]:

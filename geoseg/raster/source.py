@@ -248,26 +248,20 @@ def fingerprint_source(source: RasterSource, files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def check_unchanged(source: RasterSource) -> None:
-    """Check that the files, or what a server sends, are still those that were opened.
+def is_unchanged(source: RasterSource) -> bool:
+    """Whether the files, or what a server sends, are still those that were opened.
 
     Raises:
-        InputError: they were replaced, written to or removed since.
+        InputError: they cannot be read any more.
     """
     try:
         with gdal_environment(source.path), open_dataset(source.path) as dataset:
             files = list(dataset.files) or [source.path]
-        same = fingerprint_source(replace(source, fingerprint=""), files) == source.fingerprint
-    except (*GDAL_FAULTS, InputError):
-        same = False
+        return fingerprint_source(replace(source, fingerprint=""), files) == source.fingerprint
+    except GDAL_FAULTS as error:
+        raise _unreadable(source.path, error) from error
     finally:
         close_thread_dataset()
-    if not same:
-        raise InputError(
-            f"{source.path}: changed while it was read",
-            expected="a raster that stays as it is during a run",
-            remedy="run the same command again once it does; nothing of the old one is used",
-        )
 
 
 def _list_members(files: list[str]) -> set[str]:

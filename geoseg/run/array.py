@@ -177,10 +177,16 @@ class _HeldRaster(RasterSource):
         values = self.values[(slice(None), *window.within(self.held))].copy()
         return values, self.find_valid(values)
 
+    def is_blank(self, window: Window) -> bool:
+        return not self.find_valid(self.values[(slice(None), *window.within(self.held))]).any()
+
 
 def _predict_tile(
     values: NDArray[Any], held: Window, how: Prediction, scale: ByteScale, core: Window, *, nodata: int
 ) -> NDArray[np.uint8]:
     known = {f.name: getattr(how.source, f.name) for f in fields(RasterSource)} | {"scale": scale}
     source = _HeldRaster(**known, values=values, held=held)
-    return np.stack(predict_block(source, engine_for(how), how.lattice, core, nodata=nodata))
+    pair = predict_block(source, engine_for(how), how.lattice, core, nodata=nodata)
+    if pair is None:
+        pair = np.full(core.shape, nodata, np.uint8), np.zeros(core.shape, np.uint8)
+    return np.stack(pair)

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
-from geoseg.errors import OptionError
+from geoseg.errors import InputError, OptionError
+from geoseg.kernel import announce_compiling
 from geoseg.layers.write import check_layer_path
-from geoseg.polygons.kernel import announce_compiling
 from geoseg.polygons.marks import MAX_SIDE
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
-from geoseg.raster.source import check_unchanged
+from geoseg.raster.source import is_unchanged
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
 from geoseg.run.job import Job, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
@@ -84,9 +84,12 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
         if known is not None:
             _settle(store, keep=execution.work_dir is not None)
             return known
-        receipts = _compute_tiles(job, execution, progress, traced=outputs.layer is not None)
-        for source in job.sources:
-            check_unchanged(source)
+        try:
+            receipts = _compute_tiles(job, execution, progress, traced=outputs.layer is not None)
+        except InputError:
+            _check_sources(job)  # whoever writes to a file is the likeliest reason that it cannot be read
+            raise
+        _check_sources(job)
         # A run that is killed from here on may have made some of its outputs: the next one may replace those.
         new = [path for path in paths.values() if not os.path.exists(path)]
         store.write_state(store.read_state() | {"writing": sorted({*store.read_state().get("writing", []), *new})})
@@ -168,6 +171,18 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
             progress.start("trace" if merges else "trace roads", len(nodes))
             compute(nodes, count)
     return receipts
+
+
+def _check_sources(job: Job) -> None:
+    """Refuse tiles of a raster that changed while it was read; none of them is left to a later run."""
+    for source in job.sources:
+        if not is_unchanged(source):
+            job.store.clear_tiles()
+            raise InputError(
+                f"{source.path}: changed while it was read",
+                expected="a raster that stays as it is during a run",
+                remedy="run the same command again once it does",
+            )
 
 
 def _write_rasters(job: Job, outputs: Outputs, progress: Progress) -> None:

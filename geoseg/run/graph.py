@@ -27,7 +27,7 @@ from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 
 from geoseg.classes.stitch import stitch_window
-from geoseg.classes.tile import NOTHING, holds_nothing, read_class_tile, write_class_tile
+from geoseg.classes.tile import holds_nothing, read_class_tile, write_class_tile, write_nothing
 from geoseg.files import replace_file
 from geoseg.models.engine import Engine, PatchGeometry, open_engine
 from geoseg.models.package import load_package
@@ -95,7 +95,7 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
     if done:
         return done
     start = time.perf_counter()
-    classes, confidence = predict_block(
+    pair = predict_block(
         how.source,
         engine_for(how),
         how.lattice,
@@ -104,7 +104,10 @@ def predict_tile_file(job: Job, how: Prediction, tile: Tile) -> TileReceipt:
         mask=how.aoi.mask if how.aoi else None,
     )
     path = job.store.path(CLASSES, tile, CLASS_SUFFIX)
-    size = write_class_tile(path, classes, confidence, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata)
+    if pair is None:
+        size = write_nothing(path)
+    else:
+        size = write_class_tile(path, *pair, grid=job.plan.grid, window=tile.core, nodata=job.legend.nodata)
     return TileReceipt(CLASSES, tile.id, str(path), size, time.perf_counter() - start, computed=True)
 
 
@@ -117,8 +120,7 @@ def lay_tile_file(job: Job, how: ClassMosaic, tile: Tile) -> TileReceipt:
     block = how.read_block(tile.core)
     path = job.store.path(CLASSES, tile, CLASS_SUFFIX)
     if block is None:
-        with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-            temporary.write_bytes(NOTHING)
+        write_nothing(path)
     else:
         # First: a tile whose classes are there is finished.
         with replace_file(job.store.path(SOURCES, tile, ARRAY_SUFFIX), tag=uuid.uuid4().hex) as temporary:
@@ -182,10 +184,10 @@ def _work_on_tile(
     start = time.perf_counter()
     pair = read()
     path = job.store.path(stage, tile, ARRAY_SUFFIX)
-    with replace_file(path, tag=uuid.uuid4().hex) as temporary:
-        if pair is None:
-            temporary.write_bytes(NOTHING)
-        else:
+    if pair is None:
+        write_nothing(path)
+    else:
+        with replace_file(path, tag=uuid.uuid4().hex) as temporary:
             work(pair).save(temporary)
     return TileReceipt(stage, tile.id, str(path), path.stat().st_size, time.perf_counter() - start, computed=True)
 
@@ -212,6 +214,10 @@ def trace_tile_roads(job: Job, tile: Tile, _before: TileReceipt | None, *, class
 
     def read() -> TilePair | None:
         window = tile.core.pad(*scale.halo_px()).intersect(job.plan.grid.window)
+        if not isinstance(job.classes, ClassRaster) and all(
+            holds_nothing(job.store.path(CLASSES, near, CLASS_SUFFIX)) for near in job.tiles(window)
+        ):
+            return None
         elsewhere = 255 if class_id != 255 else 0
         return stitch_window(window, job.tiles(window), partial(read_classes, job), elsewhere=elsewhere)
 
@@ -231,9 +237,11 @@ def read_traces(job: Job) -> Iterator[TileTrace]:
 
 
 def read_roads(job: Job, class_id: int) -> Iterator[RoadTile]:
-    """Row-major, the roads of every tile."""
+    """Row-major, the roads of every tile that holds something."""
     for tile in job.tiles():
-        yield RoadTile.load(job.store.path(f"{ROADS}/{class_id}", tile, ARRAY_SUFFIX))
+        path = job.store.path(f"{ROADS}/{class_id}", tile, ARRAY_SUFFIX)
+        if not holds_nothing(path):
+            yield RoadTile.load(path)
 
 
 _engines: dict[tuple[str, PatchGeometry, str], Engine] = {}

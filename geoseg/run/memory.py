@@ -6,15 +6,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from geoseg.errors import BudgetError, OptionError
 from geoseg.raster.mosaic import BLOCK_BYTES, ClassMosaic
 from geoseg.run.job import Job, Prediction
+from geoseg.run.machine import available_bytes, default_workers
 from geoseg.run.outputs import Execution
-from geoseg.run.scheduler import default_workers
 from geoseg.tiles.patches import LATTICE_PX, PatchLattice
 
 PROCESS_BYTES = 420 * 2**20
@@ -99,16 +98,6 @@ def check_budget(job: Job, workspace_bytes_per_px: float, execution: Execution, 
         expected=f"at least {format_bytes(needed)}",
         remedy=", or ".join(remedies),
     )
-
-
-def available_bytes() -> int | None:
-    """What the operating system says can be used without swapping; None where it does not say."""
-    try:
-        facts = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    kib = {name: value for name, _, value in (fact.partition(":") for fact in facts)}.get("MemAvailable")
-    return None if kib is None else 1024 * int(kib.removesuffix("kB"))
 
 
 def _smaller_runs(job: Job, workers: int) -> Iterator[tuple[int, str, Job]]:

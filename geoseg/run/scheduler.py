@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from dask.delayed import Delayed
 from dask.threaded import get as get_in_threads
 
 from geoseg.errors import BudgetError, GeosegError, OptionError
+from geoseg.run.machine import default_workers
 from geoseg.tiles.store import CLASSES, TileReceipt
 
 OnReceipt = Callable[[TileReceipt], None]
@@ -27,11 +27,6 @@ WORKERS_TIMEOUT_S = 60
 ON_THIS_MACHINE = THREADS, LOCAL = "threads", "local"
 GPU = "GPU"
 """The dask resource that a worker with a GPU offers: `dask worker --resources GPU=1`."""
-
-
-def default_workers() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -117,7 +112,7 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
     if scheduler == LOCAL:
         with (
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -78,8 +78,9 @@ def test_a_damaged_tile_is_named(tmp_path: Path, size: int) -> None:
     path = tmp_path / "tile.tif"
     write_class_tile(path, *make_pair(20, 30), grid=GRID, window=Window(0, 0, 20, 30), nodata=NODATA)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(geoseg.InputError, match="--fresh"):
+    with pytest.raises(geoseg.InputError, match="damaged"):
         read_class_tile(path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("transform", [CORNER, CORNER @ Affine.rotation(20)])

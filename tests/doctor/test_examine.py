@@ -139,41 +139,13 @@ class TestDrivers:
 
 
 class TestDevices:
-    @pytest.fixture
-    def groups(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Control groups of a container: /pod limits memory and processors, /pod/task memory further."""
-        inner = tmp_path / "groups/pod/task"
-        inner.mkdir(parents=True)
-        (inner / "memory.max").write_text("2147483648\n")
-        (inner / "memory.current").write_text("1610612736\n")
-        (inner / "memory.stat").write_text("anon 5\ninactive_file 536870912\n")
-        (inner / "cpu.max").write_text("max 100000\n")
-        (inner.parent / "memory.max").write_text("4294967296\n")
-        (inner.parent / "cpu.max").write_text("50000 100000\n")
-        (tmp_path / "cgroup").write_text("1:name=systemd:/x\n0::/pod/task\n")
-        monkeypatch.setattr(machine, "CGROUPS", tmp_path / "groups")
-        monkeypatch.setattr(machine, "MEMBERSHIP", tmp_path / "cgroup")
-        return inner
-
-    def test_the_tightest_limit_counts(self, groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geoseg.run.memory.available_bytes", lambda: 2**40)
-        assert machine.read_limit("memory.max") == 2**31
-        assert machine.read_limit("cpu.max") == 0.5
+    def test_limits_of_control_groups_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("geoseg.run.machine.find_memory_limit", lambda: 2**31)
+        monkeypatch.setattr("geoseg.run.machine.find_processor_limit", lambda: 0.5)
         found = look(machine.find_devices)
-        assert found["memory limit"].state == found["processor limit"].state == "note"
-        assert "--memory 1024MiB" in found["memory limit"].remedy
-        assert "--workers 1" in found["processor limit"].remedy
-
-    def test_a_group_that_the_container_does_not_see(self, groups: Path) -> None:
-        machine.MEMBERSHIP.write_text("0::/elsewhere\n")
-        assert machine.read_limit("memory.max") is None
-
-    def test_without_control_groups(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(machine, "CGROUPS", tmp_path / "none")
-        monkeypatch.setattr(machine, "MEMBERSHIP", tmp_path / "no")
-        assert machine.read_limit("cpu.max") is None
-        assert machine.read_usage() is None
-        assert look(machine.find_devices)["processors"].state == "ok"
+        assert found["memory limit"].value.startswith("2.00 GiB")
+        assert found["processor limit"].value.startswith("0.5 processors")
+        assert found["processors"].value.endswith("may use 1")
 
     def test_torch_is_loaded_for_a_driver_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(machine, "has_driver", lambda: False)
@@ -197,7 +169,7 @@ class TestCaches:
 
     def test_no_folder_keeps_kernels(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stats = SimpleNamespace(stats=SimpleNamespace(cache_path=None))
-        monkeypatch.setattr("geoseg.polygons.runs.find_root", stats)
+        monkeypatch.setattr("geoseg.polygons.runs.encode_runs", stats)
         found = look(caches.find_caches)["kernels"]
         assert found.state == "note"
         assert "NUMBA_CACHE_DIR" in found.remedy

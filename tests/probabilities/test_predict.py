@@ -37,6 +37,9 @@ class ArrayImage:
         row, col = mirror(row, rows), mirror(col, cols)
         return self.image[:, row[:, None], col], self.valid[row[:, None], col] & inside
 
+    def is_blank(self, window: Window) -> bool:
+        return not self.valid[window.within(Window(0, 0, *self.valid.shape))].any()
+
 
 def mirror(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     folded = index % (2 * size)
@@ -91,9 +94,12 @@ def test_blocks_of_any_size_give_the_whole_image(
             block = Window(row, col, high, wide)
             if block.is_empty:
                 continue
-            classes, confidence = predict_block(source, engine, lattice, block, nodata=NODATA)
-            np.testing.assert_array_equal(classes, expected[block.within(Window(0, 0, rows, cols))])
-            np.testing.assert_array_equal(confidence, expected_confidence[block.within(Window(0, 0, rows, cols))])
+            pair = predict_block(source, engine, lattice, block, nodata=NODATA)
+            inside = block.within(Window(0, 0, rows, cols))
+            assert (pair is None) == (not source.valid[inside].any())
+            classes, confidence = pair or (NODATA, 0)
+            np.testing.assert_array_equal(classes, expected[inside])
+            np.testing.assert_array_equal(confidence, expected_confidence[inside])
 
 
 @pytest.mark.parametrize("units", [(32, 32), (48, 64), (37, 75), (32, 20)])
@@ -151,6 +157,13 @@ def test_what_an_engine_leaves_out_follows_from_the_raster_alone() -> None:
     for block in (Window(0, 0, 20, 100), Window(30, 10, 5, 118)):
         predict_block(source, engine, lattice, block, nodata=NODATA, mask=lambda w: np.eye(*w.shape, dtype=bool))
     np.testing.assert_array_equal(np.concatenate(told), np.concatenate([expected, expected]))
+
+
+def test_what_is_blank_is_not_read() -> None:
+    source, lattice = make_image(4, 128, 128), PatchLattice(128, 32, (32, 32))
+    source.valid[:, 64:] = False
+    assert predict_block(source, open_fake(lattice), lattice, Window(0, 64, 128, 64), nodata=NODATA) is None
+    assert not source.reads
 
 
 def test_patches_without_a_known_pixel_are_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
