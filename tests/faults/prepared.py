@@ -90,7 +90,8 @@ def _work(words: list[str], said: str, before: Act | None) -> None:
     for end in (1, 2):
         os.dup2(target, end)
     os.close(target)
-    sys.stdout, sys.stderr = (open(end, "w", buffering=1, closefd=False) for end in (1, 2))
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  (for good)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     if before is not None:
         before()
     main()
@@ -144,8 +145,8 @@ def segment_words(scene: Path, folder: Path, *options: object, layer: str = "map
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """All files in a folder by name, but those that are of use to the next run only."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """All files in a folder, if there is one, by name; a work directory is a folder."""
+    return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file()}
 
 
 def list_leavings(folder: Path) -> list[str]:

@@ -9,11 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import rasterio
 
 from geoseg.errors import GeosegError
+from geoseg.run import execute
 from geoseg.run.polygonize import polygonize
 from tests.faults.prepared import (
     Run,
@@ -53,7 +53,7 @@ def start_slowly(words: list[object], folder: Path) -> Run:
 
 
 class TestFull:
-    @pytest.mark.parametrize("times", [6, pytest.param(40, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("times", [4, pytest.param(40, marks=pytest.mark.slow)])
     def test_at_random_points(self, scene: Path, calm: dict[str, bytes], tmp_path: Path, times: int) -> None:
         """Every output stays the old one or is the new one; with room, the same command goes on."""
         chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "8"))
@@ -214,7 +214,6 @@ class TestTakenAway:
 
 def stop_before_the_layer() -> None:
     """All tiles are done."""
-    import geoseg.run.execute as execute
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -236,7 +235,6 @@ class TestDamaged:
             content = bytearray(tile.read_bytes())
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             tile.write_bytes(content)
-            # Where nothing else needs it any more, a tile of classes is read for the rasters only, when a layer is there.
             said = refuse(*words)
             assert f"the finished tile {tile} was damaged on the disk" in said
             assert not list_leavings(tmp_path)
@@ -269,9 +267,7 @@ def test_two_runs_on_one_output(scene: Path, calm: dict[str, bytes], tmp_path: P
     assert read_files(tmp_path) == calm
 
 
-def test_two_runs_on_one_output_with_work_of_their_own(
-    scene: Path, calm: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_two_runs_on_one_output_with_work_of_their_own(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     both = [Run(*segment_words(scene, out, "--overwrite", "--work-dir", tmp_path / str(i))) for i in range(2)]

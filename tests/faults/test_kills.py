@@ -16,39 +16,35 @@ FEW, MANY = 12, 100
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
-def kill_at_random(words: list[object], folder: Path, *, kills: int) -> set[str]:
+def kill_at_random(words: list[object], folder: Path, *, kills: int, within: float) -> set[str]:
     """Kill a run so many times, each at another moment of it; gives what was there when they came."""
     chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "7"))
-    killed, seen = 0, set()
-    # A run that is not killed tells how long one takes.
-    longest, again = 0.5, []
+    killed, again, seen = 0, [], set()
     while killed < kills:
-        began = time.monotonic()
         started = Run(*words, *again)
-        # A kill may also come when all is written: then the outputs exist, and a run that starts anew must be told.
-        started.process.join(chance.uniform(0.0, longest))
+        started.process.join(chance.uniform(0.0, within))
         if started.at_work:
             started.send(signal.SIGKILL)
         code = started.wait()
         assert code in (0, -signal.SIGKILL), started.said
-        if code:
-            killed += 1
-            again = ["--overwrite"]
-            seen |= {path.relative_to(folder).parts[-2] for path in folder.rglob("*.*") if path.is_file()}
-        else:
-            longest = time.monotonic() - began
-            again = ["--overwrite", "--fresh"]
+        killed += code != 0
+        # A kill may also come when all is written: then the outputs exist, and a run that goes on must be told.
+        again = ["--overwrite"] if code else ["--overwrite", "--fresh"]
+        seen |= {path.relative_to(folder).parts[-2] for path in folder.rglob("r*.*") if path.is_file()}
     return seen
 
 
 @pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_sigkill_at_random_moments(scene: Path, calm: dict[str, bytes], tmp_path: Path, kills: int) -> None:
-    words = segment_words(scene, tmp_path)
-    seen = kill_at_random(words, tmp_path, kills=kills)
+    out = tmp_path / "out"
+    words = segment_words(scene, out)
+    began = time.monotonic()
+    run(*segment_words(scene, tmp_path / "first"))
+    seen = kill_at_random(words, out, kills=kills, within=time.monotonic() - began)
     run(*words, "--overwrite")
-    assert read_files(tmp_path) == calm
-    assert not list_leavings(tmp_path)
-    assert "classes" in seen
+    assert read_files(out) == calm
+    assert not list_leavings(out)
+    assert {"classes", "components", "traces"} <= seen
 
 
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)

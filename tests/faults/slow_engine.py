@@ -1,0 +1,11 @@
+"""A dask preload: a model that costs next to nothing and takes its time."""
+
+from __future__ import annotations
+
+from tests.faults.test_disk import slow_down
+from tests.invariance.light_engine import install
+
+
+def dask_setup(worker: object) -> None:
+    install()
+    slow_down(0.3)
