@@ -134,6 +134,7 @@ def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict
         made_by={"model": package.name, "model_checksum": package.fingerprint},
         scheduler=job.scheduler,
         workers=job.workers,
+        tile_px=job.tile_px,
         memory=job.memory,
         work_dir=setting.folder.work / WORK,
         fresh=setting.fresh,
