@@ -20,14 +20,20 @@ from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.raster.source import is_unchanged
 from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
-from geoseg.run.job import Job, Outputs, Prediction, digest
+from geoseg.run.job import Job, LayerOptions, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
+from geoseg.run.machine import check_open_files
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
+from geoseg.tiles.plan import TilePlan
 from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
+
+
+class ChangedError(InputError):
+    """A raster that was replaced while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,8 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
         GeosegError: an input, an output or an option does not hold what the job needs.
     """
     start = time.perf_counter()
-    _check_plan(job, outputs)
+    check_open_files()
+    check_plan(job.plan, job.options, outputs.layer)
     with (
         hold_store(job.store.directory, job.fingerprint, fresh=execution.fresh) as store,
         announce_compiling(progress.note),
@@ -114,22 +121,27 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
     return result
 
 
-def _check_plan(job: Job, outputs: Outputs) -> None:
-    down, across = job.plan.shape
+def check_plan(plan: TilePlan, options: LayerOptions, layer: Path | None) -> None:
+    """Refuse what the files of a run could not hold.
+
+    Raises:
+        OptionError: there are too many tiles or pixels, or the pixels are too small for the layer's format.
+    """
+    down, across = plan.shape
     if down * across > MAX_TILES:
         raise OptionError(
             f"{down} x {across} tiles", expected=f"at most {MAX_TILES}", remedy="choose a larger --tile-px"
         )
-    if job.options.generalises and max(job.plan.grid.rows, job.plan.grid.cols) > MAX_SIDE:
+    if options.generalises and max(plan.grid.rows, plan.grid.cols) > MAX_SIDE:
         raise OptionError(
-            f"outlines to be simplified in a raster of {job.plan.grid.rows} x {job.plan.grid.cols} pixels",
+            f"outlines to be simplified in a raster of {plan.grid.rows} x {plan.grid.cols} pixels",
             expected=f"at most {MAX_SIDE} pixels a side",
             remedy="--simplify 0, or cut the raster",
         )
-    pixel_m = min(job.plan.grid.ground_resolution_m())
-    if outputs.layer is None:
+    if layer is None:
         return
-    if check_layer_path(outputs.layer, overwrite=True).startswith(".geojson") and pixel_m < MIN_GEOJSON_PIXEL_M:
+    pixel_m = min(plan.grid.ground_resolution_m())
+    if check_layer_path(layer, overwrite=True).startswith(".geojson") and pixel_m < MIN_GEOJSON_PIXEL_M:
         raise OptionError(
             f"pixels of {pixel_m:g} m in a GeoJSON, whose 7 decimals of a degree are 0.011 m",
             expected=f"pixels of at least {MIN_GEOJSON_PIXEL_M:g} m",
@@ -178,7 +190,7 @@ def _check_sources(job: Job) -> None:
     for source in job.sources:
         if not is_unchanged(source):
             job.store.clear_tiles()
-            raise InputError(
+            raise ChangedError(
                 f"{source.path}: changed while it was read",
                 expected="a raster that stays as it is during a run",
                 remedy="run the same command again once it does",

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
+
+from geoseg.errors import BudgetError
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
+
+MIN_OPEN_FILES = 64
+"""Libraries that cannot open a file of their own fail in ways that no message explains."""
 
 
 def default_workers() -> int:
     """The processors this process may use; a control group's share of one counts as one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, max(1, math.ceil(find_processor_limit() or allowed)))
+
+
+def check_open_files() -> None:
+    """Refuse to run where too few files may be open at a time.
+
+    Raises:
+        BudgetError: it says how many may.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < MIN_OPEN_FILES:
+        raise BudgetError(
+            f"only {limit} files may be open at a time",
+            expected=f"at least {MIN_OPEN_FILES}",
+            remedy="`ulimit -n 1024` before the command",
+        )
 
 
 def available_bytes() -> int | None:

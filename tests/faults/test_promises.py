@@ -120,7 +120,7 @@ class TestSource:
         assert clusters
         for place, given in clusters:
             assert ast.unparse(given["host"]) == "'127.0.0.1'", place
-            assert ast.unparse(given["dashboard_address"]) == "None", place
+            assert ast.unparse(given["dashboard_address"]) == "'127.0.0.1:0'", place
 
     def test_python_in_vrts_is_never_switched_on(self) -> None:
         for place, node in list_nodes(ast.keyword, ast.Dict):

@@ -566,10 +566,11 @@ def test_a_check_finds_what_a_load_would(run, url, make_map):
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 def test_memory_does_not_grow_with_the_layer(server, url, make_map):
     script = (
-        "import sys, resource\n"
+        "import sys\n"
         "from geoseg.layers.postgis import load_layer\n"
+        "from tests.peak import peak_kib\n"
         "load_layer(sys.argv[1], sys.argv[2], prefix=sys.argv[3])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(peak_kib() // 1024)"
     )
     peaks = []
     for n in (10_000, 100_000):

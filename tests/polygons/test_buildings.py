@@ -111,7 +111,8 @@ def test_nodes_stay_on_the_outline_in_order(seed: int, degrees: float) -> None:
     assert len(set(became)) == len(nodes)
     around = (became - became[0]) % len(out)
     assert (np.diff(around) > 0).all()
-    assert np.hypot(*(out[became] - ring[nodes]).T).max() < 6
+    # A node slides along its wall where the staircase folds back.
+    assert np.hypot(*(out[became] - ring[nodes]).T).max() < 3 * 4.0
     if how == how_with < THINNED:
         assert shapely.distance(shapely.LinearRing(plain), shapely.points(out)).max() < 1e-9
 

@@ -108,6 +108,23 @@ def test_more_than_a_hundred_thousand_patches_are_a_coverage_to_geos() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.data
+def test_more_than_a_hundred_thousand_patches_of_real_ground() -> None:
+    """Light and dark of a photograph: boundaries as the world draws them, at more polygons than labels have."""
+    path = LABELS.parent / "zanzibar_z21_c0.tif"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with rasterio.open(path) as raster:
+        light = raster.read(2, window=((0, 4096), (0, 6144))).astype(np.float32)
+    light = ndimage.gaussian_filter(light, 1.0)
+    classes = np.digitize(light, np.quantile(light, [0.2, 0.4, 0.6, 0.8])).astype(np.uint8)
+    shapes = check_large(classes, 1.0)
+    assert len(shapes) > 100_000
+    assert shapely.coverage_is_valid(shapes)
+    assert shapely.area(shapely.coverage_union_all(shapes)) == pytest.approx(classes.size, rel=1e-12)
+
+
+@pytest.mark.slow
 def test_large_scenes_do_not_depend_on_tiles_and_cells() -> None:
     classes = make_scene(2048)
     _, whole = generalise(classes, 1.3, smooth=(0, 3))
@@ -128,7 +145,7 @@ def test_real_scenes_stay_coverages(name: str) -> None:
 
 
 MEASURE = """
-import resource, sys, tempfile
+import sys, tempfile
 from pathlib import Path
 import numpy as np
 from geoseg.grid import Window
@@ -136,6 +153,7 @@ from geoseg.polygons.generalise import generalise_coverage
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.order import sort_spilled
 from geoseg.polygons.trace import trace_tile
+from tests.peak import peak_kib
 side, bands = 1024, int(sys.argv[1])
 tile = np.random.default_rng(0).integers(0, 40, (side, side)) // 37
 tile = tile.astype(np.uint8)
@@ -148,9 +166,9 @@ def run(bands):
         ordered = sort_spilled(join_tiles(traces(bands)), Path(folder))
         return sum(len(b) for b in generalise_coverage(ordered, Path(folder), tolerance_m=1.2, pixel_m=(1, 1)))
 run(3)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 polygons = run(bands)
-print(polygons, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(polygons, before, peak_kib())
 """
 
 

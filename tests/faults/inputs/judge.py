@@ -24,6 +24,7 @@ from geoseg.run.polygonize import polygonize
 from geoseg.run.segment import segment
 from tests.faults.inputs.mutants import LAYOUTS, Mutant, make_mutant, write_layout
 from tests.invariance import light_engine
+from tests.peak import peak_kib
 
 DATA_BYTES = 6 * 2**30
 """What the process may allocate; GDAL's own limit of a block is 2 GiB."""
@@ -139,7 +140,7 @@ def judge(mutant: Mutant, *, run: bool) -> Verdict:
         "layout": mutant.layout,
         "fault": mutant.fault,
         "whole": mutant.content == write_layout(mutant.layout),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": peak_kib() // 1024,
     }
 
 
