@@ -15,7 +15,8 @@ import numpy as np
 
 from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXEL_BITS
-from geoseg.polygons.junctions import check_junctions, revoke_one
+from geoseg.polygons.chains import FloatArray
+from geoseg.polygons.junctions import Found, check_junctions, revoke_one
 from geoseg.polygons.pieces import Pieces, bound_pieces, is_rigid
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.segments import Vertex, collide, count_windings, find_turn, is_same, meets_polyline, vertex_at
@@ -79,7 +80,7 @@ def index_chords(pieces: Pieces, boxes: Int32, window: Window4) -> tuple[Int64, 
 
 
 @kernel
-def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> Uint8:
+def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> tuple[Uint8, FloatArray]:
     """Which pieces may not be replaced by their chords, for what goes on in a window.
 
     Where a rigid piece meets an ordinary one that can be split such that they no longer meet, that is split.
@@ -92,7 +93,9 @@ def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> U
             those of rigid pieces lie anywhere.
 
     Returns:
-        (n,) uint8, sums of SPLIT and what `revoke_one` says.
+        (n,) uint8, sums of SPLIT and what `revoke_one` says; (n, 3) float64, how far ordinary polylines that are in the
+        way of rigid pieces lie beside them, in units of the coordinates: the least and the greatest distance, and 0
+        where something is in the way of which that is not known; else not a number.
 
     Source: de Berg, van Kreveld and Schirra, Topologically correct subdivision simplification using the bandwidth
         criterion, 1998; Saalfeld, Topologically consistent line simplification with the Douglas-Peucker algorithm,
@@ -102,7 +105,7 @@ def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> U
     row0, col0, rows, cols = window
     boxes = bound_pieces(pieces)
     offsets, numbers = index_chords(pieces, boxes, window)
-    failed = np.zeros(len(first), np.uint8)
+    failed, depths = np.zeros(len(first), np.uint8), np.full((len(first), 3), np.nan)
     seen = np.full(len(first), -1, np.int64)
     for k in range(len(first)):
         if last[k] - first[k] < 2:
@@ -125,19 +128,20 @@ def find_conflicts(pieces: Pieces, window: Window4, reach: tuple[int, int]) -> U
                         continue
                     if boxes[other, 1] > boxes[k, 3] or boxes[other, 3] < boxes[k, 1]:
                         continue
-                    _compare(pieces, k, other, failed)
+                    _compare(pieces, k, other, (failed, depths))
     is_any = False
     for k in range(len(first)):
         is_any = is_any or pieces.needs[k, 0] >= 0 or pieces.needs[k, 1] >= 0
     if is_any:
-        check_junctions(pieces, failed)
-    return failed
+        check_junctions(pieces, (failed, depths))
+    return failed, depths
 
 
 @subkernel
-def _compare(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
+def _compare(pieces: Pieces, k: int, other: int, found: Found) -> None:
+    failed = found[0]
     if is_rigid(pieces.needs[k]) or is_rigid(pieces.needs[other]):
-        _compare_rigid(pieces, k, other, failed)
+        _compare_rigid(pieces, k, other, found)
         return
     coords, first, last = pieces.coords, pieces.first, pieces.last
     a, b = vertex_at(coords, first[k]), vertex_at(coords, last[k])
@@ -152,25 +156,25 @@ def _compare(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
 
 
 @subkernel
-def _compare_rigid(pieces: Pieces, k: int, other: int, failed: Uint8) -> None:
+def _compare_rigid(pieces: Pieces, k: int, other: int, found: Found) -> None:
     coords, first, last = pieces.coords, pieces.first, pieces.last
     mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
     if _is_met(pieces, k, other):
         r, s = (k, other) if mine else (other, k)
         wall = vertex_at(coords, first[r]), vertex_at(coords, last[r])
         if mine and its:
-            revoke_one(pieces, k, other, failed)
+            revoke_one(pieces, k, other, found, False)
         elif last[s] - first[s] > 1 and not meets_polyline(wall[0], wall[1], coords, (first[s], last[s])):
-            failed[s] |= SPLIT
+            found[0][s] |= SPLIT
         else:
-            revoke_one(pieces, r, r, failed)
+            _revoke_wall(pieces, r, s, found)
     if mine and its and _is_one_outline(pieces, k, other):
         return
     for end in (0, 1):
         if _is_passed(pieces, k, _find_way(pieces, other, end)):
-            _blame_pass(pieces, k, other, end, failed)
+            _blame_pass(pieces, k, other, end, found)
         if last[other] - first[other] == 1 and _is_passed(pieces, other, _find_way(pieces, k, end)):
-            _blame_pass(pieces, other, k, end, failed)
+            _blame_pass(pieces, other, k, end, found)
 
 
 # An outline that is simple has its own corners on no wrong side, however far they have moved past one another's walls.
@@ -221,14 +225,34 @@ def _is_passed(pieces: Pieces, k: int, way: tuple[Vertex, Vertex]) -> bool:
 
 
 @subkernel
-def _blame_pass(pieces: Pieces, k: int, other: int, end: int, failed: Uint8) -> None:
+def _revoke_wall(pieces: Pieces, wall: int, other: int, found: Found) -> None:
+    """Revoke what a rigid piece depends on, and note how far an ordinary one goes to either side between its ends."""
+    depths = found[1]
+    a, b = vertex_at(pieces.coords, pieces.first[wall]), vertex_at(pieces.coords, pieces.last[wall])
+    down, right = float(b[0] - a[0]), float(b[1] - a[1])
+    length = np.hypot(down, right)
+    known = False
+    for k in range(pieces.first[other], pieces.last[other] + 1):
+        row, col = float(pieces.coords[k, 0] - a[0]), float(pieces.coords[k, 1] - a[1])
+        if 0 < row * down + col * right < length * length:
+            off = (row * right - col * down) / length
+            depths[wall, 0], depths[wall, 1] = np.fmin(depths[wall, 0], off), np.fmax(depths[wall, 1], off)
+            known = True
+    revoke_one(pieces, wall, wall, found, known)
+
+
+@subkernel
+def _blame_pass(pieces: Pieces, k: int, other: int, end: int, found: Found) -> None:
     mine, its = is_rigid(pieces.needs[k]), is_rigid(pieces.needs[other])
+    if mine and its:
+        revoke_one(pieces, k, other, found, False)
+        return
     if mine:
-        revoke_one(pieces, k, other if its else k, failed)
+        _revoke_wall(pieces, k, other, found)
         return
     before, now = _find_way(pieces, other, end)
     ends = (pieces.first[k], pieces.last[k])
     if ends[1] - ends[0] > 1 and (is_same(before, now) or not meets_polyline(before, now, pieces.coords, ends)):
-        failed[k] |= SPLIT
+        found[0][k] |= SPLIT
     elif its:
-        revoke_one(pieces, other, other, failed)
+        _revoke_wall(pieces, other, k, found)

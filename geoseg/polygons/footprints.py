@@ -59,6 +59,18 @@ class Footprints(NamedTuple):
     places: Int32
 
 
+class Hits(NamedTuple):
+    """Where walls of rings were in somebody's way.
+
+    Args:
+        keys: (n,) int64 keys of rings, ascending.
+        places: (n, 2) int32, points of their outlines, (row, col) in 1/256 pixels.
+    """
+
+    keys: Int64
+    places: Int32
+
+
 class Frame(NamedTuple):
     """How rings of pixels become outlines.
 
@@ -74,7 +86,9 @@ class Frame(NamedTuple):
 
 
 @kernel
-def draw_footprints(coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arcs, frame: Frame) -> Footprints:
+def draw_footprints(  # noqa: PLR0917 - arrays of a kernel cannot be keywords
+    coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arcs, frame: Frame, hits: Hits
+) -> Footprints:
     """Regular outlines of the rings that have one.
 
     Args:
@@ -83,6 +97,7 @@ def draw_footprints(coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arc
         wanted: (rings,) uint8, 1 for those to look at.
         arcs: the staircases of all rings.
         frame: what outlines have to keep to.
+        hits: where walls must retreat.
     """
     sizes, arc_sizes = np.diff(ring_offsets), np.diff(arcs.ring_offsets)
     chosen = (wanted != 0) & (sizes <= LARGEST_RING)
@@ -98,14 +113,15 @@ def draw_footprints(coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arc
     for ring in np.flatnonzero(chosen):
         corners = coords[ring_offsets[ring] : ring_offsets[ring + 1]]
         at = np.flatnonzero(corners[:, 1] & 1)
-        outline, became = _draw_ring(corners, at, frame)
-        m, n_at = len(outline), len(at)
-        if m == 0:
-            continue
         first_arc = arcs.ring_offsets[ring]
         owner = np.int64(2**62)
         for arc in range(first_arc, arcs.ring_offsets[ring + 1]):
             owner = min(owner, arcs.keys[arc] << 1 | arcs.is_backward[arc])
+        first_hit, stop_hit = np.searchsorted(hits.keys, owner), np.searchsorted(hits.keys, owner, side="right")
+        outline, became = _draw_ring(corners, at, frame, hits.places[first_hit:stop_hit])
+        m, n_at = len(outline), len(at)
+        if m == 0:
+            continue
         for arc in range(first_arc, arcs.ring_offsets[ring + 1]):
             i = arc - first_arc
             begin = became[i] if n_at else 0
@@ -136,13 +152,15 @@ def draw_footprints(coords: Int32, ring_offsets: Int64, wanted: Uint8, arcs: Arc
 
 
 @subkernel
-def _draw_ring(corners: Int32, at: Int64, frame: Frame) -> tuple[Int32, Int64]:
+def _draw_ring(corners: Int32, at: Int64, frame: Frame, hits: Int32) -> tuple[Int32, Int64]:
     """The (m, 2) int32 outline of a ring in 1/256 pixels, and the vertices that its nodes became; empty if none."""
     old = np.empty((len(corners), 2), np.int32)
     old[:, 0], old[:, 1] = corners[:, 0], corners[:, 1] >> MARK_BITS
     xy = np.empty((len(corners), 2))
     xy[:, 0], xy[:, 1] = old[:, 1] * frame.pixel[1], old[:, 0] * frame.pixel[0]
-    outline, became, found = regularize_ring(xy, at, frame.tolerance_px)
+    places = np.empty((len(hits), 2))
+    places[:, 0], places[:, 1] = hits[:, 1] * frame.pixel[1] / SUBPIXELS, hits[:, 0] * frame.pixel[0] / SUBPIXELS
+    outline, became, found = regularize_ring(xy, at, frame.tolerance_px, places)
     if found >= THINNED:
         return old[:0], at[:0]
     row_col = np.empty_like(outline)

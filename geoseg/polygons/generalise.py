@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from geoseg.polygons.arcs import SUBPIXELS, Arcs, cut_arcs, link_arcs, sign_rings
 from geoseg.polygons.cells import PieceCells, clip_boxes, touch_boxes
+from geoseg.polygons.chains import FloatArray
 from geoseg.polygons.conflicts import SPLIT, Window4, find_conflicts
 from geoseg.polygons.drawing import draw_arcs, find_radius
-from geoseg.polygons.footprints import Footprints, Frame, Walls, draw_footprints
+from geoseg.polygons.footprints import Footprints, Frame, Hits, Walls, draw_footprints
 from geoseg.polygons.groups import Groups
 from geoseg.polygons.junctions import REVOKE_FIRST, REVOKE_SECOND
 from geoseg.polygons.listing import list_pieces, place_arcs
@@ -79,12 +80,10 @@ def generalise_coverage(
         coverage = _Coverage(Path(folder), outlines)
         for batch in batches:
             coverage.add(batch)
-        coverage.propose()
-        cells = coverage.list_pieces(cell_buckets)
-        splits, changed = Splits.none(), None
-        while changed is None or len(changed):
-            splits = _resolve_conflicts(cells, coverage, splits, changed)
-            changed = coverage.revoke_turned(splits)
+        coverage.propose(without=np.zeros(0, np.int64))
+        splits = _settle(coverage, cell_buckets, Splits.none())
+        if coverage.propose_again():
+            splits = _settle(coverage, cell_buckets, splits)
         yield from coverage.draw(splits)
 
 
@@ -121,11 +120,11 @@ class _Outlines:
         groups.settle()
         return groups
 
-    def propose(self, batch: PolygonBatch, groups: Groups) -> tuple[Footprints, Footprints | None]:
+    def propose(self, batch: PolygonBatch, groups: Groups, hits: Hits) -> tuple[Footprints, Footprints | None]:
         arcs = cut_arcs(batch, self._smooth)
         grouped, found = groups.take(batch, arcs)
         alone = (self._find_wanted(batch) & ~grouped).astype(np.uint8)
-        return draw_footprints(batch.coords, batch.ring_offsets, alone, arcs, groups.frame), found
+        return draw_footprints(batch.coords, batch.ring_offsets, alone, arcs, groups.frame, hits), found
 
     def _find_wanted(self, batch: PolygonBatch) -> NDArray[np.bool_]:
         return np.isin(np.repeat(batch.class_id, np.diff(batch.polygon_offsets)), self.regularize)
@@ -142,10 +141,10 @@ class _Coverage:
     """All polygons on disk, and what is proposed for them."""
 
     def __init__(self, folder: Path, outlines: _Outlines) -> None:
-        self._folder, self.outlines = folder, outlines
-        self._polygons, self._walls = RecordFile(folder / "polygons"), RecordFile(folder / "walls")
+        self.folder, self.outlines = folder, outlines
+        self._polygons = RecordFile(folder / "polygons")
         self._last, self._is_open = [0, 0], [False, False]
-        self.proposals = Proposals()
+        self._hits = Hits(np.zeros(0, np.int64), np.zeros((0, 2), np.int32))
 
     def add(self, batch: PolygonBatch) -> None:
         self._polygons.append(list(batch.arrays().values()))
@@ -158,24 +157,44 @@ class _Coverage:
                 elif last == self._last[axis]:
                     self._is_open[axis] |= is_open
 
-    def propose(self) -> None:
+    def propose(self, *, without: Int64) -> None:
+        """Propose outlines, but for groups and rings `without` ((n,) int64 keys)."""
+        self.proposals = Proposals()
+        self._walls = RecordFile(self.folder / "walls")
         # Along the border of the raster all vertices are junctions. Where one is not, there is no border.
         last_row, last_col = (2**30 if free else last for last, free in zip(self._last, self._is_open, strict=True))
         batches = (PolygonBatch(*arrays) for arrays in self._polygons.read())
         groups = self.outlines.group(batches, (0, 0, last_row, last_col))
         for arrays in self._polygons.read():
-            alone, together = self.outlines.propose(PolygonBatch(*arrays), groups)
+            alone, together = self.outlines.propose(PolygonBatch(*arrays), groups, self._hits)
             self._walls.append(self.proposals.add(alone))
             if together is not None:
                 self.proposals.add(together)
-        self.proposals.settle()
+        self.proposals.settle(without)
+
+    def propose_again(self) -> bool:
+        """Propose once more outlines that were revoked, walls that were in the way behind their staircases.
+
+        Returns:
+            Whether there are such.
+        """
+        lost, hits = self.proposals.list_revoked(), self._hits
+        order = np.argsort(hits.keys, kind="stable")
+        self._hits = Hits(hits.keys[order], hits.places[order])
+        self.propose(without=lost[~np.isin(lost, hits.keys)])
+        return bool(len(hits.keys))
+
+    def revoke(self, found: _Found) -> Int32:
+        """Give up what was found to be in the way; the boxes of what was in force."""
+        keys = self.proposals.find_keys(found.revoked)
+        self._hits = Hits(np.concatenate([self._hits.keys, keys]), np.concatenate([self._hits.places, found.hits]))
+        return self.proposals.revoke(found.revoked)
 
     def _read(self) -> Iterator[tuple[PolygonBatch, Walls]]:
         for arrays, walls in zip(self._polygons.read(), self._walls.read(), strict=True):
             yield PolygonBatch(*arrays), Walls(*walls)
 
-    def list_pieces(self, cell_buckets: int) -> PieceCells:
-        cells = PieceCells(self._folder, cell_buckets)
+    def list_pieces(self, cells: PieceCells) -> PieceCells:
         for batch, walls in self._read():
             arcs = self.outlines.draw(batch)
             links = self.proposals.link(arcs, walls)
@@ -212,12 +231,38 @@ class _Coverage:
 
 
 class _Found(NamedTuple):
-    """What has to change: vertices that arcs must keep, proposals to revoke, and the boxes of all pieces concerned."""
+    """What has to change: vertices that arcs must keep; proposals to revoke, and where they are in the way; boxes."""
 
     keys: Int64
     positions: Int64
     revoked: Int64
+    hits: Int32
     boxes: Int32
+
+
+def _settle(coverage: _Coverage, cell_buckets: int, splits: Splits) -> Splits:
+    with TemporaryDirectory(dir=coverage.folder, prefix="cells-") as folder:
+        cells, changed = coverage.list_pieces(PieceCells(Path(folder), cell_buckets)), None
+        while changed is None or len(changed):
+            splits = _resolve_conflicts(cells, coverage, splits, changed)
+            changed = coverage.revoke_turned(splits)
+    return splits
+
+
+def _find_hits(pieces: Pieces, depths: FloatArray, chosen: Int64, slot: int) -> tuple[Int64, Int32]:
+    """Where what chosen pieces depend on is in the way: numbers of proposals ((n,)), and (n, 2) places.
+
+    Beside the middles of walls, as far off as what is in their way, or on them; of other pieces the end that moves.
+    """
+    first, last = pieces.coords[pieces.first[chosen]], pieces.coords[pieces.last[chosen]]
+    is_wall = (pieces.positions[chosen] < 0)[:, None]
+    depth = np.where(is_wall, depths[chosen], [0.0, np.nan, np.nan])
+    along = (last - first) / np.maximum(np.hypot(*(last - first).T), 1)[:, None]
+    across = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    start = np.where(is_wall, (first + last) / 2, last if slot else first)
+    piece, kind = np.nonzero(~np.isnan(depth))
+    places = np.rint(start[piece] + depth[piece, kind, None] * across[piece]).astype(np.int32)
+    return pieces.needs[chosen, slot][piece] >> 1, places
 
 
 def _resolve_conflicts(cells: PieceCells, coverage: _Coverage, splits: Splits, changed: Int32 | None) -> Splits:
@@ -233,7 +278,7 @@ def _resolve_conflicts(cells: PieceCells, coverage: _Coverage, splits: Splits, c
         all_found = _Found(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         # Splits wait until no proposal has to go: many of them are then no longer needed.
         if len(all_found.revoked):
-            changed = np.concatenate([all_found.boxes, coverage.proposals.revoke(all_found.revoked)])
+            changed = np.concatenate([all_found.boxes, coverage.revoke(all_found)])
         else:
             places = np.unique(np.stack([all_found.keys, all_found.positions], axis=1), axis=0)
             splits, changed = splits.add(places[:, 0], places[:, 1]), all_found.boxes
@@ -246,12 +291,15 @@ def _check_cell(pieces: Pieces, window: Window4, changed: Int32 | None, splits: 
     if changed is not None:
         pieces = take_pieces(pieces, touch_boxes(bound_pieces(pieces), changed, window))
     pieces = split_pieces(pieces, splits, outlines.limits)
-    failed = find_conflicts(pieces, window, outlines.reach)
+    failed, depths = find_conflicts(pieces, window, outlines.reach)
     split = np.flatnonzero(failed & SPLIT)
-    revoked = [pieces.needs[failed & flag > 0, slot] >> 1 for slot, flag in enumerate((REVOKE_FIRST, REVOKE_SECOND))]
+    to_revoke = (np.flatnonzero(failed & flag) for flag in (REVOKE_FIRST, REVOKE_SECOND))
+    hits = [_find_hits(pieces, depths, chosen, slot) for slot, chosen in enumerate(to_revoke)]
+    revoked, places = (np.concatenate(parts) for parts in zip(*hits, strict=True))
     return _Found(
         pieces.keys[split],
         choose_splits(pieces, split, outlines.limits),
-        np.concatenate(revoked),
+        revoked,
+        places,
         np.unique(bound_pieces(pieces)[split], axis=0),
     )

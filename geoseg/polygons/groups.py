@@ -80,7 +80,7 @@ class Groups:
         at = np.flatnonzero(batch.coords[:, 1] & 1)
         ring = np.searchsorted(batch.ring_offsets, at, side="right") - 1
         at, ring = at[wanted[ring]], ring[wanted[ring]]
-        keys = _key_rings(arcs)
+        keys = key_rings(arcs)
         lone = np.diff(batch.ring_offsets) > LARGEST_RING
         first_row, first_col, last_row, last_col = self.frame.border
         row, col = batch.coords[at, 0], batch.coords[at, 1] >> MARK_BITS
@@ -106,7 +106,7 @@ class Groups:
 
     def take(self, batch: PolygonBatch, arcs: Arcs) -> tuple[NDArray[np.bool_], Footprints | None]:
         """Which rings of a batch are in groups, and the outlines of the groups that it completes."""
-        keys = _key_rings(arcs)
+        keys = key_rings(arcs)
         at = np.searchsorted(self._keys, keys)
         grouped = np.append(self._keys, -1)[at] == keys
         if not grouped.any():
@@ -125,7 +125,8 @@ class Groups:
         return grouped, _draw_groups(rings, self.frame) if len(rings.keys) else None
 
 
-def _key_rings(arcs: Arcs) -> Int64:
+def key_rings(arcs: Arcs) -> Int64:
+    """(rings,) int64 keys of rings, as in `Footprints`."""
     sides = arcs.keys << 1 | arcs.is_backward
     return np.minimum.reduceat(sides, arcs.ring_offsets[:-1]) if len(sides) else sides
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from geoseg.kernel import subkernel
+from geoseg.polygons.chains import FloatArray
 from geoseg.polygons.loops import sort_stably
 from geoseg.polygons.pieces import Pieces, is_rigid
 from geoseg.polygons.rings import Int64, Uint8
@@ -12,11 +15,23 @@ from geoseg.polygons.segments import Vertex, vertex_at
 
 REVOKE_FIRST, REVOKE_SECOND = 2, 4
 
+Found: TypeAlias = tuple[Uint8, FloatArray]
+"""What fails, and how far what is in the way of a wall reaches beyond it: results of `conflicts.find_conflicts`."""
+
 
 # The proposal on which both depend, else the later one: the choice is the same in every cell.
 @subkernel
-def revoke_one(pieces: Pieces, one: int, two: int, failed: Uint8) -> None:
-    """Add REVOKE_FIRST or REVOKE_SECOND to the one of two pieces that depends on the proposal to revoke."""
+def revoke_one(pieces: Pieces, one: int, two: int, found: Found, known: bool) -> None:
+    """Add REVOKE_FIRST or REVOKE_SECOND to the one of two pieces that depends on the proposal to revoke.
+
+    Args:
+        pieces: all.
+        one: number of a piece.
+        two: number of another one, or the same.
+        found: what to add it to.
+        known: whether it is known how far what is in the way reaches.
+    """
+    failed, depths = found
     chosen, is_common = np.int64(-1), False
     for slot in (0, 1):
         for piece, partner in ((one, two), (two, one)):
@@ -30,10 +45,12 @@ def revoke_one(pieces: Pieces, one: int, two: int, failed: Uint8) -> None:
         for slot in (0, 1):
             if pieces.needs[piece, slot] == chosen:
                 failed[piece] |= REVOKE_SECOND if slot else REVOKE_FIRST
+                if not known:
+                    depths[piece, 2] = 0.0
 
 
 @subkernel
-def check_junctions(pieces: Pieces, failed: Uint8) -> None:
+def check_junctions(pieces: Pieces, found: Found) -> None:
     """Let the pieces at a junction fail where arcs leave it in another order than they did."""
     count = 0
     for k in range(len(pieces.keys)):
@@ -63,7 +80,7 @@ def check_junctions(pieces: Pieces, failed: Uint8) -> None:
             for i in range(size):
                 for j in range(min(i + 1, size - 1), size):
                     if i < j or size == 1:
-                        revoke_one(pieces, rigid[i], rigid[j], failed)
+                        revoke_one(pieces, rigid[i], rigid[j], found, False)
         begin = stop
 
 

@@ -171,6 +171,7 @@ def _list_walls(path: Int32, corners: Int32, is_ring: bool, out: Pieces, n: int)
         at = copy_vertices(path, (edges[wall] + 1, edges[wall + 1] + 1), out.coords, at)
         at = copy_vertices(feet, (wall + 1, wall + 2), out.coords, at)
         out.last[n] = copy_vertices(corners, (wall + 1, wall + 2), out.coords, at) - 1
+        out.positions[n] = -1
         n += 1
     return n
 

@@ -20,7 +20,7 @@ from geoseg.polygons.chains import (
     turn_chain,
 )
 from geoseg.polygons.rings import Int64
-from geoseg.polygons.straightening import KEPT, THINNED, WALL_COST, project, straighten_chain
+from geoseg.polygons.straightening import KEPT, THINNED, WALL_COST, project, retreat_walls, straighten_chain
 from geoseg.polygons.walls import THIN_PX, Walls, divide_chain, find_main_direction, sum_steps
 
 THINNED_PX = 1.0
@@ -30,7 +30,9 @@ NODE_GAP_PX = 0.1
 
 
 @kernel
-def regularize_ring(ring: FloatArray, nodes: Int64, tolerance_px: float) -> tuple[FloatArray, Int64, int]:
+def regularize_ring(
+    ring: FloatArray, nodes: Int64, tolerance_px: float, hits: FloatArray
+) -> tuple[FloatArray, Int64, int]:
     """Straight walls for a closed staircase.
 
     The result depends on the ring as a set of points only, not on where it starts or which way it runs; it runs the
@@ -41,6 +43,7 @@ def regularize_ring(ring: FloatArray, nodes: Int64, tolerance_px: float) -> tupl
         ring: (n, 2) float64 vertices in pixels, edges along rows and columns, the first not repeated at the end.
         nodes: (k,) int64, ascending: vertices of the ring that other outlines share; they move with their wall.
         tolerance_px: how far a corner may be from the staircase, in pixels.
+        hits: (h, 2) float64, points at which walls were in somebody's way: these walls retreat behind the staircase.
 
     Returns:
         The (m, 2) new ring; the (k,) vertices of it that the nodes became; REGULAR (walls along two main directions,
@@ -52,6 +55,12 @@ def regularize_ring(ring: FloatArray, nodes: Int64, tolerance_px: float) -> tupl
     chain, start, corners, main = _start_at_corner(points, backward, tolerance_px)
     at = _turn_places(place, nodes, start, n, backward)
     walls, vertices, how = straighten_chain(chain, corners, True, main, tolerance_px)
+    if how < THINNED and len(hits):
+        # Of a courtyard's ring the polygon lies outside.
+        walls, vertices = retreat_walls(
+            (chain, vertices), walls, hits - points[start], -1 if backward else 1, tolerance_px
+        )
+        how = how if len(vertices) else THINNED
     if how < THINNED:
         outline, became = _place_nodes(walls, vertices[:-1], chain, at)
         if len(nodes) and not (is_near(outline, chain, tolerance_px) and is_simple(outline)):
@@ -170,7 +179,7 @@ def regularize_rings(
             turned = np.concatenate((ring[first:], ring[:first]))
             outline = thin_stroke(turned, np.zeros(1, np.int64), True)[0]
         else:
-            outline = regularize_ring(ring, none, tolerance_px)[0]
+            outline = regularize_ring(ring, none, tolerance_px, xy[:0])[0]
         new_offsets[k + 1] = new_offsets[k] + len(outline)
         if new_offsets[k + 1] > len(new):
             new = np.concatenate((new, np.empty_like(new), outline))

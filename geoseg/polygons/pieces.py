@@ -27,7 +27,7 @@ class Pieces(NamedTuple):
         first: (n,) int64, where in `coords` each polyline begins.
         last: (n,) int64, where its last vertex is.
         keys: (n,) int64, of the arcs.
-        positions: (n,) int64, of the polylines' first vertices in their arcs.
+        positions: (n,) int64, of the polylines' first vertices in their arcs; -1 for walls.
         exits: (n,) int64, 8 x the exit at the first end + that at the last: 0 where no arc ends, 1 to 4 for the
             direction (north, east, south, west) in which the arc leaves its junction.
         needs: (n, 2) int64, proposals on which a piece depends: 2 x the proposal + 1 if it has to be active, + 0 if it

@@ -67,8 +67,12 @@ class Proposals:
         self._found.append(found._replace(walls=_take_walls(found.walls, np.flatnonzero(found.is_single == 0))))
         return _take_walls(found.walls, single)
 
-    def settle(self) -> None:
-        """Drop proposals that claim a junction or an arc which another one, of a lesser key, claims as well."""
+    def settle(self, without: Int64) -> None:
+        """Drop those of the rings `without`, and those that claim a junction or an arc that one of a lesser key claims.
+
+        Args:
+            without: (n,) int64 keys of rings.
+        """
         if not self._found:
             return
         rings, boxes, walls, _, nodes, owners, places = zip(*self._found, strict=True)
@@ -77,7 +81,7 @@ class Proposals:
         all_walls = _join_walls(list(walls))
         all_nodes, node_owners, all_places = np.concatenate(nodes), np.concatenate(owners), np.concatenate(places)
         yielding = [_find_later(all_nodes, node_owners), _find_later(all_walls.keys, all_walls.owners)]
-        kept = ~np.isin(all_rings, np.concatenate(yielding))
+        kept = ~np.isin(all_rings, np.concatenate([*yielding, without]))
         order = np.flatnonzero(kept)[np.argsort(all_rings[kept])]
         self._rings, self.boxes = all_rings[order], all_boxes[order]
         self.active = np.ones(len(order), bool)
@@ -116,6 +120,15 @@ class Proposals:
             owners = needs[depend] >> 1
             np.minimum.at(self.boxes[:, :2], owners, boxes[depend, :2])
             np.maximum.at(self.boxes[:, 2:], owners, boxes[depend, 2:])
+
+    def list_revoked(self) -> Int64:
+        """(n,) int64 keys of rings whose proposals are not in force any more."""
+        return self.find_keys(np.flatnonzero(~self.active))
+
+    def find_keys(self, which: Int64) -> Int64:
+        """Keys of the rings of proposals, both (m,) int64."""
+        keys: Int64 = self._rings[which]
+        return keys
 
     def revoke(self, which: Int64) -> Int32:
         """Give up proposals ((m,) int64); the (k, 4) boxes of those that were in force."""

@@ -14,13 +14,13 @@ class RecordFile:
     """Records one after the other. Plain reads, no memory maps: what was mapped would count as the process's memory.
 
     Args:
-        path: a file that does not exist yet.
+        path: a file, emptied.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._sizes: list[int] = []
-        path.touch()
+        path.write_bytes(b"")
 
     def append(self, arrays: Collection[NDArray[Any]]) -> None:
         """Write the arrays of a record behind the others."""

@@ -27,6 +27,8 @@ CAREFUL = 0.3
 ROUND = 0.05
 CIRCLE_WALLS = 4
 SHORTEST_WALL_PX = 1.5
+# A wall clears what it hit by this. A place on it does not tell how deep that is: then it goes so far.
+CLEARANCE_PX, ON_WALL_PX, UNKNOWN_PX = 0.5, 0.05, 1.5
 
 
 @subkernel
@@ -72,6 +74,54 @@ def straighten_chain(
             if change <= tolerance_px * length / 8 and is_simple(vertices[:-1]):
                 return met, vertices, attempt // 2
     return walls, chain[:0], THINNED
+
+
+@subkernel
+def retreat_walls(
+    drawn: tuple[FloatArray, FloatArray], walls: Walls, hits: FloatArray, side: int, tolerance_px: float
+) -> tuple[Walls, FloatArray]:
+    """Move walls of a closed chain to one side until they clear what they hit; or until their part of it is in front.
+
+    Args:
+        drawn: the chain and the vertices, as in `straighten_chain`.
+        walls: of it, with their lines.
+        hits: (h, 2) points, each of which the nearest wall has to leave behind.
+        side: 1 for the left of the chain in pixels, -1 for its right.
+        tolerance_px: how far a vertex may be from the chain.
+
+    Returns:
+        Walls and vertices as of `straighten_chain`; no vertices where they would be too far or cross.
+    """
+    chain, vertices = drawn
+    steps = np.zeros(len(walls.kind))
+    for x, y in hits:
+        at = _find_nearest_wall(vertices, x, y)
+        deep = side * (y * walls.line[at, 0] - x * walls.line[at, 1] - walls.line[at, 2])
+        if deep > -ON_WALL_PX:
+            steps[at] = max(steps[at], UNKNOWN_PX if deep < ON_WALL_PX else deep + CLEARANCE_PX)
+    for i in np.flatnonzero(steps):
+        farthest = 0.0
+        for k in range(walls.start[i], walls.stop[i] + 1):
+            off = chain[k, 1] * walls.line[i, 0] - chain[k, 0] * walls.line[i, 1] - walls.line[i, 2]
+            farthest = max(farthest, side * off)
+        walls.line[i, 2] += side * min(steps[i], farthest)
+    met, moved = _meet_walls(walls, chain, True)
+    if len(moved) and not (is_near(moved, chain, tolerance_px) and is_simple(moved[:-1])):
+        return met, moved[:0]
+    return met, moved
+
+
+@subkernel
+def _find_nearest_wall(vertices: FloatArray, x: float, y: float) -> int:
+    nearest, least = 0, np.inf
+    for i in range(len(vertices) - 1):
+        ax, ay = vertices[i]
+        dx, dy = vertices[i + 1, 0] - ax, vertices[i + 1, 1] - ay
+        along = min(max(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0.0), 1.0)
+        far = math.hypot(x - ax - along * dx, y - ay - along * dy)
+        if far < least:
+            nearest, least = i, far
+    return nearest
 
 
 @subkernel

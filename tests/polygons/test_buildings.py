@@ -17,6 +17,7 @@ from geoseg.polygons.outlines import regularize_ring
 from geoseg.polygons.straightening import KEPT, THINNED
 
 PIXEL_M = 0.4
+NO_HITS = np.zeros((0, 2))
 TOLERANCE_M = 4 * PIXEL_M
 
 
@@ -87,15 +88,15 @@ def test_result_does_not_depend_on_start_and_direction(seed: int, degrees: float
     shape = draw(turned(shapely.box(12, 16, 36, 30), degrees), noise_px=1, seed=seed)[0]
     ring = np.rint(shapely.get_coordinates(shape.exterior)[:-1] / PIXEL_M)
     nodes = np.array([3, 17])
-    out, became, how = regularize_ring(ring, nodes, 4.0)
+    out, became, how = regularize_ring(ring, nodes, 4.0, NO_HITS)
     start %= len(ring)
     shifted = np.roll(ring, -start, axis=0)
     order = np.sort((nodes - start) % len(ring))
-    other, other_became, other_how = regularize_ring(shifted, order, 4.0)
+    other, other_became, other_how = regularize_ring(shifted, order, 4.0, NO_HITS)
     assert how == other_how
     np.testing.assert_array_equal(out, other)
     assert sorted(became) == sorted(other_became)
-    back, back_became, _ = regularize_ring(ring[::-1].copy(), np.sort(len(ring) - 1 - nodes), 4.0)
+    back, back_became, _ = regularize_ring(ring[::-1].copy(), np.sort(len(ring) - 1 - nodes), 4.0, NO_HITS)
     np.testing.assert_array_equal(np.roll(back[::-1], 1, axis=0), out)
     np.testing.assert_array_equal(np.sort(out[became], axis=0), np.sort(back[back_became], axis=0))
 
@@ -106,8 +107,8 @@ def test_nodes_stay_on_the_outline_in_order(seed: int, degrees: float) -> None:
     shape = draw(turned(shapely.box(12, 16, 36, 30), degrees), noise_px=1, seed=seed)[0]
     ring = np.rint(shapely.get_coordinates(shape.exterior)[:-1] / PIXEL_M)
     nodes = np.unique(np.random.default_rng(seed).integers(0, len(ring), 6))
-    plain, _, how = regularize_ring(ring, np.zeros(0, np.int64), 4.0)
-    out, became, how_with = regularize_ring(ring, nodes, 4.0)
+    plain, _, how = regularize_ring(ring, np.zeros(0, np.int64), 4.0, NO_HITS)
+    out, became, how_with = regularize_ring(ring, nodes, 4.0, NO_HITS)
     assert len(set(became)) == len(nodes)
     around = (became - became[0]) % len(out)
     assert (np.diff(around) > 0).all()
@@ -226,7 +227,7 @@ def test_tiny_outlines_survive() -> None:
     result = straighten(trace(ids))
     assert (shapely.area(result) > 0).all()
     ring = np.array([[0.0, 0.0], [1, 0], [1, 1], [0, 1]])
-    assert regularize_ring(ring, np.zeros(0, np.int64), 4.0)[2] <= KEPT
+    assert regularize_ring(ring, np.zeros(0, np.int64), 4.0, NO_HITS)[2] <= KEPT
 
 
 def test_none_gives_none() -> None:

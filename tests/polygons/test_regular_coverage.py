@@ -248,3 +248,21 @@ def test_pixels_that_are_not_square_are_regularised_as_metres() -> None:
         _, plain = generalise(narrow, 1.0, pixel_m=pixel_m)
         assert same(plain, found) != regular
         assert count_corners(found) <= count_corners(plain)
+
+
+@pytest.mark.parametrize(("cosine", "gap"), [(1.0, 1.5), (0.8, 1.7)])
+def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
+    """A house bulges, and a hedge runs close around it: straight walls would cross the hedge, did they not give way."""
+    row, col = np.mgrid[:90, :90] - 45.0
+    sine = np.sqrt(1 - cosine**2)
+    along, across = row * cosine + col * sine, col * cosine - row * sine
+    bulge = 3 * np.cos(along / 9) * np.cos(across / 7)
+    outside = np.maximum(np.abs(along) - 26, np.abs(across) - 18) - bulge
+    classes = np.where(outside < 0, BUILDING, np.where((outside > gap) & (outside < gap + 6), 2, 0)).astype(np.uint8)
+    marked, found = generalise(classes, 1.0, regularize=(BUILDING,))
+    check_coverage(classes, marked, found, ())
+    outline, plain = (
+        drawn.geometries(TO_PIXELS)[drawn.class_id == BUILDING][0] for drawn in (found, generalise(classes, 1.0)[1])
+    )
+    assert shapely.get_num_coordinates(outline) <= 11 < shapely.get_num_coordinates(plain)
+    assert outline.intersection(plain).area / outline.union(plain).area > 0.85
