@@ -10,9 +10,10 @@ import shapely
 
 from geoseg.errors import OptionError
 from geoseg.grid import Window
-from geoseg.roads.chains import Bool, Chains, Float64, Int64
+from geoseg.roads.chains import Chains
 from geoseg.roads.draw import to_pixels
 from geoseg.roads.ends import aim_ends
+from geoseg.roads.lines import Bool, Float64, Int64
 from geoseg.roads.mask import Uint8
 from geoseg.roads.scale import RoadScale
 
@@ -20,6 +21,10 @@ BLOCK_M = 256.0
 """Gaps are judged block by block, so that what is read for one is at hand for the next one."""
 
 RUN_POINTS = 32
+
+_NEAREST = np.dtype(
+    [("length_m", float), ("edge", np.int64), ("point", np.int64), ("place", float, 2), ("half_m", float)]
+)
 
 ReadClasses = Callable[[Window], tuple[Uint8, Uint8 | None]]
 
@@ -95,8 +100,8 @@ def bridge_gaps(graph: Chains, scale: RoadScale, rule: BridgeRule) -> tuple[Chai
     alone = np.ones(len(ends), bool)
     alone[a] = alone[b] = False
     rest = tips.take(alone)
-    own, at = _find_roads(graph, rest, scale, rule)
-    graph, node = graph.split(at)
+    own, edge, point = _find_roads(graph, rest, scale, rule)
+    graph, node = graph.split(edge, point)
     pairs = np.concatenate([np.stack([ends[a], ends[b]], axis=1), np.stack([rest.node[own], node], axis=1)])
     return graph, pairs, np.concatenate([tips.radius[a] + tips.radius[b], 2 * rest.radius[own]])
 
@@ -126,54 +131,58 @@ def _pair_tips(tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, 
     return a[kept], b[kept]
 
 
-def _find_roads(graph: Chains, tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, Int64]:
-    """(n,) numbers of tips that point at a road, and (n,) numbers of the points of the graph where it is nearest."""
+def _find_roads(graph: Chains, tips: _Tips, scale: RoadScale, rule: BridgeRule) -> tuple[Int64, Int64, Int64]:
+    """(n,) numbers of tips that point at a road, (n,) edges, and (n,) their points where they are nearest."""
     half_m = np.array(scale.cell_m) / 2
-    find_near = _index_points(graph, half_m)
-    widest = float(graph.width_m.max(initial=0)) / 2
     loose = graph.degrees()[graph.ends] == 1
     dead = np.zeros(len(graph.place), np.int64)
     edge, side = np.nonzero(loose)
     dead[graph.ends[edge, side]] = edge
-    own, at = [], []
-    for i in _order_blocks(tips.place).tolist():
-        near = find_near(tips.place[i], rule.max_gap_m + tips.radius[i] + widest)
-        owner = np.searchsorted(graph.offsets, near, side="right") - 1
-        near = near[owner != dead[tips.node[i]]]
-        half = graph.width_m[near].astype(np.float64) / 2
-        way = graph.points[near] * half_m - tips.place[i]
+    # Sums of floats differ in their last digits.
+    reach = (tips.radius + rule.max_gap_m + 1e-6)[:, None]
+    tree = shapely.STRtree(shapely.box(*(tips.place - reach).T, *(tips.place + reach).T))
+    best = np.zeros(len(tips.node), _NEAREST)
+    best["length_m"] = np.inf
+    for part, lines in graph.file.read_batches(graph.spans):
+        metres, half = lines.points * half_m, lines.width_m.astype(np.float64) / 2
+        tip, at = _pair_points(tree, lines.offsets, metres, half)
+        edge = np.searchsorted(lines.offsets, at, side="right") - 1
+        way = metres[at] - tips.place[tip]
         length = np.hypot(*way.T)
-        fits = (length - tips.radius[i] - half <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[i])
-        if fits.any():
-            number = np.flatnonzero(fits)[np.argmin(length[fits])]
-            best, best_half = int(near[number]), half[number]
-            place = graph.points[best] * half_m
-            # Where that road ends itself, both would have to point at each other.
-            road = np.searchsorted(graph.offsets, best, side="right") - 1
-            stops = graph.place[graph.ends[road, loose[road]]] * half_m
-            beside = (np.hypot(*(stops - place).T) > 2 * best_half).all()
-            if beside and _is_open(tips.place[i], place, np.array([tips.radius[i], best_half]), scale, rule):
-                own.append(i)
-                at.append(best)
-    order = np.argsort(own)
-    return np.array(own, np.int64)[order], np.array(at, np.int64)[order]
+        fits = (length - tips.radius[tip] - half[at] <= rule.max_gap_m) & rule.is_ahead(way, tips.direction[tip])
+        fits &= edge + part.start != dead[tips.node[tip]]
+        chosen = np.flatnonzero(fits & (length < best["length_m"][tip]))
+        chosen = chosen[np.lexsort((at[chosen], length[chosen], tip[chosen]))]
+        found, first = np.unique(tip[chosen], return_index=True)
+        chosen = chosen[first]
+        near = np.empty(len(found), _NEAREST)
+        near["length_m"], near["edge"], near["place"] = length[chosen], edge[chosen] + part.start, metres[at[chosen]]
+        near["point"], near["half_m"] = at[chosen] - lines.offsets[edge[chosen]], half[at[chosen]]
+        best[found] = near
+    own = np.flatnonzero(np.isfinite(best["length_m"]))
+    is_open = np.zeros(len(best), bool)
+    for i in own[_order_blocks(tips.place[own])].tolist():
+        road, place, radius = best["edge"][i], best["place"][i], best["half_m"][i]
+        # Where that road ends itself, both would have to point at each other.
+        stops = graph.place[graph.ends[road, loose[road]]] * half_m
+        if (np.hypot(*(stops - place).T) > 2 * radius).all():
+            is_open[i] = _is_open(tips.place[i], place, np.array([tips.radius[i], radius]), scale, rule)
+    return np.flatnonzero(is_open), best["edge"][is_open], best["point"][is_open]
 
 
-def _index_points(graph: Chains, half_m: Float64) -> Callable[[Float64, float], Int64]:
-    """What gives the numbers of points of which none within some metres of a place is missing, ascending.
+def _pair_points(tree: shapely.STRtree, offsets: Int64, metres: Float64, half: Float64) -> tuple[Int64, Int64]:
+    """(n,) numbers of boxes and (n,) of points of lines, of which no pair is missing where the road meets the box.
 
-    Neighbours along a line are near each other: the box of a run of them stands for all, and the index stays small.
+    Neighbours along a line are near each other: the box of a run of them stands for all, and is looked for at once.
     """
-    starts = np.arange(0, len(graph.points), RUN_POINTS)
-    low, high = (limit.reduceat(graph.points, starts, axis=0) * half_m for limit in (np.minimum, np.maximum))
-    tree = shapely.STRtree(shapely.box(*low.T, *high.T))
-
-    def find_near(place: Float64, reach_m: float) -> Int64:
-        runs = np.sort(tree.query(shapely.Point(place), predicate="dwithin", distance=reach_m))
-        near = (runs[:, None] * RUN_POINTS + np.arange(RUN_POINTS)).ravel()
-        return np.asarray(near[near < len(graph.points)], np.int64)
-
-    return find_near
+    along = np.arange(len(metres)) - np.repeat(offsets[:-1], np.diff(offsets))
+    starts = np.flatnonzero(along % RUN_POINTS == 0)
+    low, high = (limit.reduceat(metres, starts, axis=0) for limit in (np.minimum, np.maximum))
+    widest = np.maximum.reduceat(half, starts)[:, None]
+    run, found = tree.query(shapely.box(*(low - widest).T, *(high + widest).T))
+    sizes = np.diff(np.append(starts, len(metres)))[run]
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(found, sizes), np.arange(sizes.sum()) + np.repeat(starts[run] - before, sizes)
 
 
 def _order_blocks(place: Float64) -> Int64:

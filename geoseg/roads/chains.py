@@ -1,40 +1,31 @@
-"""Lines of points between nodes, and the one operation that keeps them whole: joining what meets at two ends."""
+"""A graph of lines of points, and the one operation that keeps it whole: joining what meets at two ends."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geoseg.kernel import kernel
-
-Int16 = NDArray[np.int16]
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
+from geoseg.roads.lines import SPAN, Bool, Float64, Int32, Int64, LineFile, Lines, Spans, cut_batches
 
 
 @dataclass(frozen=True, eq=False)
 class Chains:
     """A graph whose m edges are lines of points, in an order and in directions that depend on their points alone.
 
+    The points lie in a file; in memory is what is known of each edge and node.
+
     Args:
-        offsets: (m + 1,) int64, where each edge starts in the arrays of points.
-        points: (k, 2) int32 (row, col) in half cells.
-        width_m: (k,) float32.
-        confidence: (k,) int16, -1 where unknown.
+        file: holds the points.
+        spans: (m,) `SPAN`, where they lie.
         ends: (m, 2) int64, numbers of the nodes at the start and the stop of each edge.
         place: (n, 2) float64 (row, col) of the nodes in half cells.
         radius_m: (n,) float64, half the width of the road at each node.
     """
 
-    offsets: Int64
-    points: Int32
-    width_m: Float32
-    confidence: Int16
+    file: LineFile
+    spans: Spans
     ends: Int64
     place: Float64
     radius_m: Float64
@@ -43,96 +34,112 @@ class Chains:
         return len(self.ends)
 
     @classmethod
-    def of_pieces(cls, offsets: Int64, points: Int32, width_m: Float32, confidence: Int16) -> Chains:
+    def of_pieces(cls, file: LineFile, spans: Spans) -> Chains:
         """Join pieces that end at the same points."""
-        tips = np.stack([offsets[:-1], offsets[1:] - 1], axis=1).ravel()
-        key = (points[tips, 0].astype(np.int64) << 32) + points[tips, 1]
-        _, first, node = np.unique(key, return_index=True, return_inverse=True)
-        place, radius = points[tips[first]].astype(np.float64), np.zeros(len(first))
-        # Pieces that end in one place have widths of their own there.
-        np.maximum.at(radius, node, width_m[tips].astype(np.float64) / 2)
-        return cls(offsets, points, width_m, confidence, node.reshape(-1, 2), place, radius).merge()
+        return cls(file, spans, *_place_nodes(spans)).merge()
 
     def degrees(self) -> Int64:
         """(n,) int64, how many edges end at each node; a loop ends twice."""
         return np.bincount(self.ends.ravel(), minlength=len(self.place))
 
-    def lengths_m(self, cell_m: tuple[float, float]) -> Float64:
-        """(m,) float64, from point to point."""
-        return _measure(self.offsets, self.points, cell_m[0] / 2, cell_m[1] / 2)
-
-    def widths_m(self) -> Float64:
-        """(m,) float64, mean width of each edge."""
-        total = np.concatenate([[0.0], np.cumsum(self.width_m, dtype=np.float64)])[self.offsets]
-        return np.asarray(np.diff(total) / np.diff(self.offsets), np.float64)
-
     def take(self, kept: Bool) -> Chains:
         """The graph of some of the edges, joined anew."""
-        index = np.flatnonzero(kept)
-        sizes = np.diff(self.offsets)[index]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        source = np.repeat(self.offsets[index] - offsets[:-1], sizes) + np.arange(offsets[-1])
-        parts = self.points[source], self.width_m[source], self.confidence[source]
-        return Chains(offsets, *parts, self.ends[index], self.place, self.radius_m).merge()
+        return replace(self, spans=self.spans[kept], ends=self.ends[kept]).merge()
 
-    def split(self, at: Int64) -> tuple[Chains, Int64]:
-        """Put nodes at points, `at` (n,) their numbers in `points`; the graph with them, and (n,) the node at each."""
-        edge = np.searchsorted(self.offsets, at, side="right") - 1
-        node = np.where(at == self.offsets[edge], self.ends[edge, 0], self.ends[edge, 1])
-        inner = (at > self.offsets[edge]) & (at < self.offsets[edge + 1] - 1)
-        cuts, number = np.unique(at[inner], return_inverse=True)
-        node[inner] = len(self.place) + number
+    def split(self, edge: Int64, point: Int64) -> tuple[Chains, Int64]:
+        """Put nodes at points (n,) of edges (n,), counted from each edge's start.
+
+        Returns:
+            The graph with them; (n,) the node at each.
+        """
+        size = self.spans["size"]
+        node = np.where(point == 0, self.ends[edge, 0], self.ends[edge, 1])
+        inner = (point > 0) & (point < size[edge] - 1)
+        cuts, number = np.unique(np.stack([edge, point], axis=1)[inner], axis=0, return_inverse=True)
+        node[inner] = len(self.place) + number.ravel()
         # A cut point is the last one of one edge and the first one of the next.
-        source = np.sort(np.concatenate([np.arange(len(self.points)), cuts]))
-        starts = np.sort(np.concatenate([self.offsets, cuts]))
-        offsets = starts + np.searchsorted(cuts, starts)
-        owner = np.searchsorted(self.offsets, starts[:-1], side="right") - 1
-        ends = self.ends[owner].copy()
-        ends[np.isin(starts[:-1], cuts), 0] = len(self.place) + np.arange(len(cuts))
-        ends[np.isin(starts[1:], cuts), 1] = len(self.place) + np.arange(len(cuts))
-        parts = self.points[source], self.width_m[source], self.confidence[source]
-        place = np.concatenate([self.place, self.points[cuts]])
-        radius = np.concatenate([self.radius_m, self.width_m[cuts] / 2])
-        return Chains(offsets, *parts, ends, place, radius), node
+        owner, first = np.concatenate([np.stack([np.arange(len(self)), np.zeros(len(self), np.int64)], axis=1), cuts]).T
+        order = np.lexsort((first, owner))
+        owner, first = owner[order], first[order]
+        goes_on = np.append(owner[1:] == owner[:-1], np.zeros(min(len(self), 1), bool))
+        last = np.where(goes_on, np.roll(first, -1), size[owner] - 1)
+        spans, ends = self.spans[owner], self.ends[owner]
+        is_part = goes_on | (first > 0)
+        spans[is_part] = self.file.cut(spans[is_part], first[is_part], last[is_part])
+        ends[first > 0, 0] = ends[goes_on, 1] = len(self.place) + np.arange(len(cuts))
+        place = np.concatenate([self.place, spans["tips"][first > 0, 0]])
+        radius = np.concatenate([self.radius_m, spans["tip_width_m"][first > 0, 0] / 2])
+        return Chains(self.file, spans, ends, place, radius), node
 
     def merge(self) -> Chains:
         """Join the two edges at every node that has only two, and bring edges and nodes into their order.
 
-        A ring that nothing else meets starts at its first point and gets a node there.
+        A ring that nothing else meets starts at its first point and gets a node there. What this graph knows of its
+        edges is used up.
         """
+        edge, rings = self._chain()
+        spans, ends, place, radius = self.spans, self.ends, self.place, self.radius_m
+        if rings:
+            ends[edge[-rings:]] = len(place) + np.arange(rings)[:, None]
+            place = np.concatenate([place, spans["tips"][edge[-rings:], 0]])
+            radius = np.concatenate([radius, spans["tip_width_m"][edge[-rings:], 0] / 2])
+        edge = edge[np.lexsort([_to_key(spans["tips"][edge, tip]) for tip in (3, 2, 1, 0)])]
+        spans, ends = spans[edge], ends[edge]
+        is_used = np.zeros(len(place), bool)
+        is_used[ends] = True
+        used = np.flatnonzero(is_used)
+        used = used[np.lexsort(place[used].T[::-1])]
+        number = np.zeros(len(place), np.int64)
+        number[used] = np.arange(len(used))
+        return Chains(self.file, spans, number[ends], place[used], radius[used])
+
+    def _chain(self) -> tuple[Int64, int]:
+        """(c,) edges that hold, in place, all that they are joined with; how many of them, the last ones, are rings."""
         order = np.argsort(self.ends.ravel(), kind="stable")
         walk, starts, rings = _walk(self.ends, order, self.degrees())
-        offsets, source = _gather(self.offsets, self.points, walk, starts, len(starts) - 1 - rings)
+        edge, count = walk[starts[:-1]] >> 1, np.diff(starts)
+        is_ring = np.arange(len(edge)) >= len(edge) - rings
+        is_new = is_ring | (count > 1) | ~_is_ahead(self.spans["tips"])[edge]
+        walk, starts = walk[np.repeat(is_new, count)], np.concatenate([[0], np.cumsum(count[is_new])])
+        self.spans[edge[is_new]], self.ends[edge[is_new]] = self._rewrite(walk, starts, is_ring[is_new])
+        return edge, rings
+
+    def _rewrite(self, walk: Int64, starts: Int64, is_ring: Bool) -> tuple[Spans, Int64]:
+        """(c,) spans of chains of half edges, written anew, and (c, 2) the nodes at their ends."""
         ends = np.stack([self.ends.ravel()[walk[starts[:-1]]], self.ends.ravel()[walk[starts[1:] - 1] ^ 1]], axis=1)
-        flipped = _orient(offsets, self.points, source, len(ends) - rings)
-        ends[flipped] = ends[flipped, ::-1]
-        place, radius = self.place, self.radius_m
-        if rings:
-            start = source[offsets[len(ends) - rings : -1]]
-            ends[len(ends) - rings :] = len(place) + np.arange(rings)[:, None]
-            place = np.concatenate([place, self.points[start].astype(np.float64)])
-            radius = np.concatenate([radius, self.width_m[start].astype(np.float64) / 2])
-        used, ends = np.unique(ends, return_inverse=True)
-        rank = np.lexsort(place[used].T[::-1])
-        used, number = used[rank], np.argsort(rank)
-        ends = number[ends.reshape(-1, 2)]
-        tips = [self.points[source[at]] for at in (offsets[:-1], offsets[:-1] + 1, offsets[1:] - 2, offsets[1:] - 1)]
-        rank = np.lexsort([*np.concatenate(tips, axis=1).T[::-1]]) if len(ends) else np.zeros(0, np.int64)
-        sizes = np.diff(offsets)[rank]
-        ordered = np.concatenate([[0], np.cumsum(sizes)])
-        source = source[np.repeat(offsets[rank] - ordered[:-1], sizes) + np.arange(ordered[-1])]
-        parts = self.points[source], self.width_m[source], self.confidence[source]
-        return Chains(ordered, *parts, ends[rank], place[used], radius[used])
+        spans = np.empty(len(ends), SPAN)
+        points = np.concatenate([[0], np.cumsum(self.spans["size"][walk >> 1])])
+        for part in cut_batches(np.diff(points[starts]), self.file.batch_points):
+            own = starts[part.start : part.stop + 1]
+            halves = walk[own[0] : own[-1]]
+            lines = self.file.read(self.spans[halves >> 1])
+            offsets, source = _gather(lines.offsets, lines.points, halves, own - own[0], is_ring[part])
+            flipped = _orient(offsets, lines.points, source, is_ring[part])
+            ends[part][flipped] = ends[part][flipped, ::-1]
+            parts = lines.points[source], lines.width_m[source], lines.confidence[source]
+            spans[part] = self.file.append(Lines(offsets, *parts))
+        return spans, ends
 
 
-@kernel
-def _measure(offsets: Int64, points: Int32, row_m: float, col_m: float) -> Float64:
-    length = np.zeros(len(offsets) - 1)
-    for edge in range(len(length)):
-        for i in range(offsets[edge] + 1, offsets[edge + 1]):
-            rows, cols = points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1]
-            length[edge] += np.hypot(rows * row_m, cols * col_m)
-    return length
+def _place_nodes(spans: Spans) -> tuple[Int64, Float64, Float64]:
+    """(m, 2) nodes at the ends of lines, (n, 2) where these are, and (n,) half the width of the road there."""
+    tips = spans["tips"][:, [0, 3]].reshape(-1, 2)
+    _, first, node = np.unique(_to_key(tips), return_index=True, return_inverse=True)
+    radius = np.zeros(len(first))
+    # Pieces that end in one place have widths of their own there.
+    np.maximum.at(radius, node, spans["tip_width_m"].ravel().astype(np.float64) / 2)
+    return node.reshape(-1, 2), tips[first].astype(np.float64), radius
+
+
+def _to_key(points: Int32) -> Int64:
+    """(n,) int64 in the order of points (n, 2)."""
+    return (points[:, 0].astype(np.int64) << 32) + points[:, 1]
+
+
+def _is_ahead(tips: Int32) -> Bool:
+    """(m,) whether lines with tips (m, 4, 2) surely start at the lesser end."""
+    first, second, third, last = (_to_key(tips[:, tip]) for tip in range(4))
+    return np.asarray((first < last) | ((first == last) & (second < third)), bool)
 
 
 @kernel
@@ -168,7 +175,7 @@ def _walk(ends: Int64, order: Int64, degrees: Int64) -> tuple[Int64, Int64, int]
 
 
 @kernel
-def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_from: int) -> tuple[Int64, Int64]:
+def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, is_ring: Bool) -> tuple[Int64, Int64]:
     """(chains + 1,) offsets, and of every point of every chain where it comes from; shared ones are there once."""
     source = np.empty(len(points) + len(starts), np.int64)
     joined = np.zeros(len(starts), np.int64)
@@ -176,10 +183,8 @@ def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_fro
     for chain in range(len(starts) - 1):
         begin = count
         for i in range(starts[chain], starts[chain + 1]):
-            edge, back = walk[i] >> 1, walk[i] & 1
-            size = offsets[edge + 1] - offsets[edge]
-            for k in range(size):
-                at = offsets[edge + 1] - 1 - k if back else offsets[edge] + k
+            for k in range(offsets[i + 1] - offsets[i]):
+                at = offsets[i + 1] - 1 - k if walk[i] & 1 else offsets[i] + k
                 if count > begin:
                     last = source[count - 1]
                     if points[at, 0] == points[last, 0] and points[at, 1] == points[last, 1]:
@@ -187,7 +192,7 @@ def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_fro
                 source[count] = at
                 count += 1
         a, b = points[source[begin]], points[source[count - 1]]
-        if chain >= rings_from and (a[0] != b[0] or a[1] != b[1]):
+        if is_ring[chain] and (a[0] != b[0] or a[1] != b[1]):
             source[count] = source[begin]
             count += 1
         joined[chain + 1] = count
@@ -195,13 +200,13 @@ def _gather(offsets: Int64, points: Int32, walk: Int64, starts: Int64, rings_fro
 
 
 @kernel
-def _orient(offsets: Int64, points: Int32, source: Int64, rings_from: int) -> Bool:
+def _orient(offsets: Int64, points: Int32, source: Int64, is_ring: Bool) -> Bool:
     """Turn chains, in place, so that the lesser end comes first, and rings so that their least point does."""
     flipped = np.zeros(len(offsets) - 1, np.bool_)
     for chain in range(len(offsets) - 1):
         part = source[offsets[chain] : offsets[chain + 1]]
         n = len(part)
-        if chain >= rings_from:
+        if is_ring[chain]:
             # The last point is the first one again.
             closed = part[: n - 1].copy()
             best = 0

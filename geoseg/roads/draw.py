@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.kernel import kernel, subkernel
-from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int16, Int64
+from geoseg.roads.chains import Chains
 from geoseg.roads.ends import aim_ends
-from geoseg.roads.network import NODE_STEPS, RoadNetwork
+from geoseg.roads.lines import Bool, Float32, Float64, Int16, Int64, cut_batches
+from geoseg.roads.network import NODE_STEPS, RoadSegments
 from geoseg.roads.scale import RoadScale
 
 SMOOTH_CELLS = 5
@@ -27,8 +29,10 @@ def to_pixels(points: NDArray[np.floating], scale: RoadScale) -> Float64:
     return np.asarray(np.clip(pixels, 0, np.array(scale.grid_shape)), np.float64)
 
 
-def draw_network(graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m: Float64, class_id: int) -> RoadNetwork:
-    """Draw the edges of a graph, and the bridges between pairs of its nodes, as lines.
+def draw_network(
+    graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m: Float64, class_id: int
+) -> Iterator[RoadSegments]:
+    """Draw the edges of a graph, and then the bridges between pairs of its nodes, as lines, a batch at a time.
 
     Loose ends are led on by half the width of the road, to where it ends. At a junction lines go straight to the node
     within half a road's width.
@@ -50,25 +54,19 @@ def draw_network(graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m:
     node_px = np.rint(to_pixels(place, scale) * NODE_STEPS) / NODE_STEPS
     clear_m = np.where(degree > 2, graph.radius_m, 0.0)
     nodes = np.column_stack([place * half_m, clear_m])
-    metres = graph.points * half_m
-    offsets, drawn = _draw(graph.offsets, metres, graph.ends, nodes, TOLERANCE_CELLS * max(scale.cell_m))
-    coords = to_pixels(drawn / half_m, scale)
-    coords[offsets[:-1]], coords[offsets[1:] - 1] = node_px[graph.ends[:, 0]], node_px[graph.ends[:, 1]]
-    trim_m = graph.radius_m[graph.ends]
-    width, spread, confidence = _describe(graph.offsets, metres, graph.width_m, graph.confidence, trim_m)
-    unknown = np.full(len(pairs), np.nan)
-    network = RoadNetwork(
-        node_px,
-        np.concatenate([offsets, offsets[-1] + 2 * np.arange(1, len(pairs) + 1)]),
-        np.concatenate([coords, node_px[pairs].reshape(-1, 2)]),
-        np.concatenate([graph.ends, pairs]),
-        np.concatenate([width, pair_width_m]),
-        np.concatenate([spread, unknown]),
-        np.concatenate([confidence, unknown]),
-        np.repeat([False, True], [len(graph), len(pairs)]),
-        class_id,
-    )
-    return network.without_points()
+    for part, lines in graph.file.read_batches(graph.spans):
+        metres, ends = lines.points * half_m, graph.ends[part]
+        offsets, drawn = _draw(lines.offsets, metres, ends, nodes, TOLERANCE_CELLS * max(scale.cell_m))
+        coords = to_pixels(drawn / half_m, scale)
+        coords[offsets[:-1]], coords[offsets[1:] - 1] = node_px[ends[:, 0]], node_px[ends[:, 1]]
+        described = _describe(lines.offsets, metres, lines.width_m, lines.confidence, graph.radius_m[ends])
+        yield RoadSegments(offsets, coords, *described, np.zeros(len(ends), bool), class_id).without_points()
+    for part in cut_batches(np.full(len(pairs), 2), graph.file.batch_points):
+        count = len(pairs[part])
+        unknown = np.full(count, np.nan)
+        coords, bridged = node_px[pairs[part]].reshape(-1, 2), np.ones(count, bool)
+        described = pair_width_m[part], unknown, unknown
+        yield RoadSegments(2 * np.arange(count + 1), coords, *described, bridged, class_id).without_points()
 
 
 @kernel

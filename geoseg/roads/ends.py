@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from geoseg.kernel import kernel
-from geoseg.roads.chains import Bool, Chains, Float32, Float64, Int64
+from geoseg.roads.chains import Chains
+from geoseg.roads.lines import Bool, Float32, Float64, Int64
 from geoseg.roads.scale import RoadScale
 
 AIM_M = (4.0, 12.0)
@@ -21,22 +24,23 @@ def trim_ends(graph: Chains, scale: RoadScale) -> Chains:
     An end where that is further away than the road is wide, as that of a road that tapers off, stays.
     """
     edge, side, _ = _find_ends(graph, scale)
-    width = graph.widths_m()[edge]
     half_m = np.array(scale.cell_m) / 2
+    spans, place, radius = graph.spans.copy(), graph.place.copy(), graph.radius_m.copy()
     cut = np.zeros((len(graph), 2), np.int64)
-    tips = np.stack([edge, side], axis=1)
-    cut[edge, side] = _count_narrow(graph.offsets, graph.points * half_m, graph.width_m, tips, width)
-    cut[np.diff(graph.offsets) - cut.sum(axis=1) < 2] = 0
-    start, stop = graph.offsets[:-1] + cut[:, 0], graph.offsets[1:] - cut[:, 1]
-    place, radius = graph.place.copy(), graph.radius_m.copy()
-    for number, tip in ((0, start), (1, stop - 1)):
+    for part, lines in graph.file.read_batches(spans[edge]):
+        width = spans["width_m"][edge[part]]
+        cut[edge[part], side[part]] = _count_narrow(
+            lines.offsets, lines.points * half_m, lines.width_m, side[part], width
+        )
+    cut[spans["size"] - cut.sum(axis=1) < 2] = 0
+    shorter = cut.any(axis=1)
+    first, last = cut[shorter, 0], spans["size"][shorter] - 1 - cut[shorter, 1]
+    spans[shorter] = graph.file.cut(spans[shorter], first, last)
+    for number, tip in ((0, 0), (1, 3)):
         moved = cut[:, number] > 0
         node = graph.ends[moved, number]
-        place[node], radius[node] = graph.points[tip[moved]], graph.width_m[tip[moved]] / 2
-    offsets = np.concatenate([[0], np.cumsum(stop - start)])
-    source = np.repeat(start - offsets[:-1], stop - start) + np.arange(offsets[-1])
-    parts = graph.points[source], graph.width_m[source], graph.confidence[source]
-    return Chains(offsets, *parts, graph.ends, place, radius).merge()
+        place[node], radius[node] = spans["tips"][moved, tip], spans["tip_width_m"][moved, number] / 2
+    return replace(graph, spans=spans, place=place, radius_m=radius).merge()
 
 
 def is_outer(graph: Chains, scale: RoadScale) -> Bool:
@@ -54,7 +58,9 @@ def aim_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Float64]:
     edge, side, node = _find_ends(graph, scale)
     back_m = np.clip(4 * graph.radius_m[node], *AIM_M)
     half_m = np.array(scale.cell_m) / 2
-    origin = _look_back(graph.offsets, graph.points * half_m, np.stack([edge, side], axis=1), back_m)
+    origin = np.empty((len(edge), 2))
+    for part, lines in graph.file.read_batches(graph.spans[edge]):
+        origin[part] = _look_back(lines.offsets, lines.points * half_m, side[part], back_m[part])
     way = graph.place[node] * half_m - origin
     order = np.argsort(node, kind="stable")
     return node[order], (way / np.maximum(np.hypot(*way.T), 1e-9)[:, None])[order]
@@ -69,12 +75,12 @@ def _find_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Int64, Int64]:
 
 
 @kernel
-def _count_narrow(offsets: Int64, metres: Float64, width: Float32, tips: Int64, mean_m: Float64) -> Int64:
-    """(n,) how many points each end has before the road has its width; 0 if there are none or they are too many."""
-    count = np.zeros(len(tips), np.int64)
-    for i in range(len(tips)):
-        first, last = offsets[tips[i, 0]], offsets[tips[i, 0] + 1] - 1
-        at, stop, step = (last, first, -1) if tips[i, 1] else (first, last, 1)
+def _count_narrow(offsets: Int64, metres: Float64, width: Float32, side: Int64, mean_m: Float64) -> Int64:
+    """(n,) how many points each line has before the road has its width; 0 if there are none or they are too many."""
+    count = np.zeros(len(side), np.int64)
+    for i in range(len(side)):
+        first, last = offsets[i], offsets[i + 1] - 1
+        at, stop, step = (last, first, -1) if side[i] else (first, last, 1)
         way = 0.0
         while width[at] < FULL_WIDTH * mean_m[i]:
             if at == stop or way > mean_m[i]:
@@ -87,12 +93,12 @@ def _count_narrow(offsets: Int64, metres: Float64, width: Float32, tips: Int64, 
 
 
 @kernel
-def _look_back(offsets: Int64, metres: Float64, tips: Int64, back_m: Float64) -> Float64:
-    """(n, 2) the point in metres that is `back_m` along an edge from its end; tips are (n, 2) edges and their sides."""
-    result = np.empty((len(tips), 2))
-    for i in range(len(tips)):
-        first, last = offsets[tips[i, 0]], offsets[tips[i, 0] + 1] - 1
-        at, stop, step = (last, first, -1) if tips[i, 1] else (first, last, 1)
+def _look_back(offsets: Int64, metres: Float64, side: Int64, back_m: Float64) -> Float64:
+    """(n, 2) the point in metres that is `back_m` along each line from its end, the last one at side 1."""
+    result = np.empty((len(side), 2))
+    for i in range(len(side)):
+        first, last = offsets[i], offsets[i + 1] - 1
+        at, stop, step = (last, first, -1) if side[i] else (first, last, 1)
         way = 0.0
         while at != stop and way < back_m[i]:
             way += np.hypot(metres[at + step, 0] - metres[at, 0], metres[at + step, 1] - metres[at, 1])

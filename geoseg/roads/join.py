@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from geoseg.roads.bridge import BridgeRule, bridge_gaps
-from geoseg.roads.chains import Bool, Chains, Float64, Int64
+from geoseg.roads.chains import Chains
 from geoseg.roads.draw import draw_network
 from geoseg.roads.ends import is_outer, trim_ends
-from geoseg.roads.network import RoadNetwork
+from geoseg.roads.lines import BATCH_POINTS, Bool, Float64, Int64, LineFile, Spans
+from geoseg.roads.network import RoadSegments
 from geoseg.roads.places import link_places
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile
@@ -21,8 +24,14 @@ MIN_ROAD_M = 10.0
 
 
 def join_roads(
-    tiles: Iterable[RoadTile], scale: RoadScale, *, class_id: int, bridges: BridgeRule | None = None
-) -> RoadNetwork:
+    tiles: Iterable[RoadTile],
+    scale: RoadScale,
+    *,
+    class_id: int,
+    folder: Path,
+    bridges: BridgeRule | None = None,
+    batch_points: int = BATCH_POINTS,
+) -> Iterator[RoadSegments]:
     """Join the tiles of a raster into its road network.
 
     In this order, everywhere by position and never by tile: pieces are joined at common points; branches shorter than
@@ -30,44 +39,51 @@ def join_roads(
     other than the road is wide become one; gaps are bridged; loose ends are led to the end of the road; lines
     are smoothed and thinned out to within half a cell.
 
+    Memory holds some three hundred bytes for each piece of line between two nodes, and a batch of points.
+
     Args:
         tiles: of all of the raster, in any order; drawn once.
         scale: of the raster.
         class_id: the class of roads.
+        folder: an existing directory for a file without a name, which is gone when the process or the iteration ends.
         bridges: which gaps to close; None closes none.
+        batch_points: about how many points are held in memory; the network does not depend on it.
+
+    Yields:
+        The network, part by part, in an order that depends on positions alone, bridges last.
     """
-    graph = _prune(_join(tiles, scale), scale)
-    graph = trim_ends(_prune(_snap(graph, scale), scale), scale)
-    pairs, width_m = np.zeros((0, 2), np.int64), np.zeros(0)
-    if bridges and len(graph):
-        graph, pairs, width_m = bridge_gaps(graph, scale, bridges)
-    return draw_network(graph, scale, pairs=pairs, pair_width_m=width_m, class_id=class_id)
+    with TemporaryFile(dir=folder) as file:
+        lines = LineFile(file, scale.cell_m, batch_points)
+        graph = _prune(Chains.of_pieces(lines, _write_pieces(tiles, scale, lines)), scale)
+        graph = trim_ends(_prune(_snap(graph, scale), scale), scale)
+        pairs, width_m = np.zeros((0, 2), np.int64), np.zeros(0)
+        if bridges and len(graph):
+            graph, pairs, width_m = bridge_gaps(graph, scale, bridges)
+        yield from filter(len, draw_network(graph, scale, pairs=pairs, pair_width_m=width_m, class_id=class_id))
 
 
-def _join(tiles: Iterable[RoadTile], scale: RoadScale) -> Chains:
-    held = [tile for tile in tiles if not tile.is_blank] or [RoadTile.blank()]
-    points = [tile.points[tile.points[:, 0] % 2 != 0] for tile in held]
-    held.append(link_places(np.concatenate([t.blocks for t in held]), np.concatenate(points), scale))
-    sizes = np.concatenate([[0], *(np.diff(tile.offsets) for tile in held)])
-    return Chains.of_pieces(
-        np.cumsum(sizes),
-        np.concatenate([tile.points for tile in held]),
-        np.concatenate([tile.width_m for tile in held]),
-        np.concatenate([tile.confidence for tile in held]),
-    )
+def _write_pieces(tiles: Iterable[RoadTile], scale: RoadScale, file: LineFile) -> Spans:
+    blank = RoadTile.blank()
+    spans, blocks, points = [file.append(blank)], [blank.blocks], [blank.points]
+    for tile in tiles:
+        spans.append(file.append(tile))
+        blocks.append(tile.blocks)
+        points.append(tile.points[tile.points[:, 0] % 2 != 0])
+    spans.append(file.append(link_places(np.concatenate(blocks), np.concatenate(points), scale)))
+    return np.concatenate(spans)
 
 
 def _prune(graph: Chains, scale: RoadScale) -> Chains:
     """Drop, all at a time and until there are none, branches, patches and ways round holes that are too short."""
     while True:
         degree = graph.degrees()[graph.ends]
-        length = graph.lengths_m(scale.cell_m)
+        length = graph.spans["length_m"]
         is_loose = degree == 1
         half_m = np.where(degree > 2, graph.radius_m[graph.ends], 0).max(axis=1, initial=0)
         # At the border of the raster a road does not end: it only has to leave the junction.
         least_m = np.where((is_loose & is_outer(graph, scale)[graph.ends]).any(axis=1), half_m, 2 * half_m)
         is_spur = is_loose.any(axis=1) & (length < least_m)
-        is_patch = is_loose.all(axis=1) & (length < np.maximum(graph.widths_m(), MIN_ROAD_M))
+        is_patch = is_loose.all(axis=1) & (length < np.maximum(graph.spans["width_m"], MIN_ROAD_M))
         kept = ~(is_spur | is_patch | _find_detours(graph, length, half_m))
         if kept.all():
             return graph
@@ -96,7 +112,7 @@ def _snap(graph: Chains, scale: RoadScale) -> Chains:
 
     A chain of junctions does not become one: what is joined fits into the width of the road.
     """
-    degree, length = graph.degrees(), graph.lengths_m(scale.cell_m)
+    degree, length = graph.degrees(), graph.spans["length_m"]
     a, b = graph.ends.T
     radius = graph.radius_m[graph.ends].max(axis=1, initial=0)
     short = np.flatnonzero((degree[a] > 2) & (degree[b] > 2) & (a != b) & (length <= 2 * radius))

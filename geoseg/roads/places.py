@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.roads.lines import Int64, Lines
 from geoseg.roads.mask import STEP_COLS, STEP_ROWS
 from geoseg.roads.scale import BLOCK, RoadScale
 from geoseg.roads.thin import LINKS, THIN, thin_list
 from geoseg.roads.trace import RoadTile, to_points
 
-Int64 = NDArray[np.int64]
-
 MIRRORED_BLOCKS = 64
 """So far from the border of the raster places are mirrored at it, enough for those twice as wide."""
 
 
-def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: RoadScale) -> RoadTile:
+def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: RoadScale) -> Lines:
     """Thin blocks until they are lines that join all the points where roads lead into them.
 
     Args:
@@ -32,24 +31,25 @@ def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: Roa
     inner = -(-np.array(scale.shape) // BLOCK)
     blocks = np.unique(_mirror(blocks, inner), axis=0)
     key = _to_key(blocks)
-    neighbours = _find(key, _to_key(blocks[:, None] + np.stack([STEP_ROWS, STEP_COLS], axis=1)))
     n = len(blocks)
+    neighbours = np.empty((n, 8), np.int32)
+    for side in range(8):
+        neighbours[:, side] = _find(key, _to_key(blocks + np.array([STEP_ROWS[side], STEP_COLS[side]])))
     fixed = np.zeros(n + 1, np.uint8)
     fixed[_find(key, _to_key(points[(points % 2 != 0).all(axis=1)] // (2 * BLOCK)))] = 1
     alive, depth = thin_list(neighbours, fixed[:n], THIN)
     left = np.append(alive, 0)
-    links = LINKS[(left[neighbours].astype(np.int64) << np.arange(8)).sum(axis=1)]
-    own, side = np.nonzero((links[:, None] >> np.arange(8) & 1) * left[:n, None])
-    other = neighbours[own, side]
+    links = LINKS[np.packbits(left[neighbours], axis=1, bitorder="little")]
+    own, towards = np.nonzero(np.unpackbits(links, axis=1, bitorder="little") * left[:n, None])
+    other = neighbours[own, towards]
     inside = np.append(((blocks >= 0) & (blocks < inner)).all(axis=1), False)
     pairs = np.stack([own, other], axis=1)[(own < other) & (inside[own] | inside[other])]
     width = 2 * (scale.iterations + (depth - 0.5) * BLOCK) * min(scale.cell_m)
-    return RoadTile(
+    return Lines(
         np.arange(len(pairs) + 1) * 2,
         to_points(blocks[pairs.ravel()]),
         width[pairs.ravel()].astype(np.float32),
         np.full(pairs.size, -1, np.int16),
-        np.zeros((0, 2), np.int32),
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from geoseg.kernel import kernel
 
 Uint8 = NDArray[np.uint8]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
 
@@ -86,11 +87,11 @@ def thin_cells(mask: Uint8, table: Uint8, iterations: int) -> None:  # noqa: PLR
 
 
 @kernel
-def thin_list(neighbours: Int64, fixed: Uint8, table: Uint8) -> tuple[Uint8, Int64]:
+def thin_list(neighbours: Int32, fixed: Uint8, table: Uint8) -> tuple[Uint8, Int64]:
     """Thin a list of cells until nothing changes.
 
     Args:
-        neighbours: (n, 8) int64 number of each neighbour, n where there is none.
+        neighbours: (n, 8) int32 number of each neighbour, n where there is none.
         fixed: (n,) uint8, 1 where a cell must stay.
         table: (2, 256) uint8, `THIN`.
 

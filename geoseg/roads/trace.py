@@ -12,15 +12,16 @@ from safetensors.numpy import load, save
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
-from geoseg.roads.mask import SMOOTH, Int16, Uint8, count_majority, fill_holes, smooth_once
-from geoseg.roads.pieces import PLACE, Float32, Int32, Int64, mark_places, measure_width, order_offsets, trace_pieces
+from geoseg.roads.lines import Int16, Int32, Int64, Lines
+from geoseg.roads.mask import SMOOTH, Uint8, count_majority, fill_holes, smooth_once
+from geoseg.roads.pieces import PLACE, mark_places, measure_width, order_offsets, trace_pieces
 from geoseg.roads.scale import BLOCK, SMOOTHINGS, RoadScale
 from geoseg.roads.thin import LINKS, THIN, thin_cells
 from geoseg.tiles.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True, eq=False)
-class RoadTile:
+class RoadTile(Lines):
     """What tracing leaves of a tile: pieces of lines of cells, flat arrays only.
 
     Args:
@@ -33,10 +34,6 @@ class RoadTile:
             a piece that leads into one ends at its centre.
     """
 
-    offsets: Int64
-    points: Int32
-    width_m: Float32
-    confidence: Int16
     blocks: Int32
 
     @classmethod

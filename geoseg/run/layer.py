@@ -58,9 +58,10 @@ def write_map(job: Job, path: Path, progress: Progress) -> LayerCounts:
     """
     counts = LayerCounts()
     progress.start("write polygons", None)
-    layers = [Layer("polygons", "Polygon", POLYGON_COLUMNS, _describe_polygons(job, counts, progress))]
+    folder = job.store.empty_folder(JOIN)
+    layers = [Layer("polygons", "Polygon", POLYGON_COLUMNS, _describe_polygons(job, folder, counts, progress))]
     if job.options.roads:
-        layers.append(Layer("roads", "LineString", ROAD_COLUMNS, _describe_roads(job)))
+        layers.append(Layer("roads", "LineString", ROAD_COLUMNS, _describe_roads(job, folder)))
     grid = job.plan.grid
     write_layers(
         path,
@@ -74,8 +75,7 @@ def write_map(job: Job, path: Path, progress: Progress) -> LayerCounts:
     return counts
 
 
-def _describe_polygons(job: Job, counts: LayerCounts, progress: Progress) -> Iterator[LayerBatch]:
-    folder = job.store.empty_folder(JOIN)
+def _describe_polygons(job: Job, folder: Path, counts: LayerCounts, progress: Progress) -> Iterator[LayerBatch]:
     ordered = sort_spilled(join_tiles(read_traces(job)), folder)
     members = RecordFile(folder / "members")
     if isinstance(job.classes, ClassMosaic):
@@ -120,7 +120,7 @@ def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) ->
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
 
 
-def _describe_roads(job: Job) -> Iterator[LayerBatch]:
+def _describe_roads(job: Job, folder: Path) -> Iterator[LayerBatch]:
     grid = job.plan.grid
     scale = RoadScale.of(grid)
 
@@ -137,8 +137,9 @@ def _describe_roads(job: Job) -> Iterator[LayerBatch]:
     )
     index = SourceIndex(job)
     for number in job.options.roads:
-        network = join_roads(read_roads(job, number), scale, class_id=number, bridges=rule)
-        for batch in network.batches(grid):
+        network = join_roads(read_roads(job, number), scale, class_id=number, folder=folder, bridges=rule)
+        for part in network:
+            batch = part.describe(grid)
             same = {"class": job.legend.names[number], "source": job.scene.name, "date": job.scene.date}
             constant = {name: np.full(len(batch.geometries), value, object) for name, value in same.items()}
             constant["id"] = identify_features(np.full(len(batch.geometries), number), batch.geometries, grid.crs)

@@ -12,7 +12,7 @@ from geoseg.evaluation.apls import measure_apls
 from geoseg.evaluation.network import build_network
 from geoseg.evaluation.roads import score_roads
 from geoseg.grid import GeoGrid
-from geoseg.roads.network import RoadNetwork
+from tests.roads.streets import RoadNetwork
 
 Street = tuple[list[list[float]], float]
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,12 +16,41 @@ from numpy.typing import NDArray
 
 from geoseg.grid import GeoGrid, Window
 from geoseg.roads.join import join_roads
-from geoseg.roads.network import RoadNetwork
+from geoseg.roads.lines import BATCH_POINTS
+from geoseg.roads.network import RoadSegments, number_nodes
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 
 UTM = rasterio.CRS.from_epsg(32737).to_wkt()
 ROAD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class RoadNetwork(RoadSegments):
+    """All parts of a network, with its nodes (n, 2) in pixels and their numbers (m, 2) at the ends of the segments."""
+
+    node_px: NDArray[np.float64]
+    ends: NDArray[np.int64]
+
+    def node_ids(self, grid: GeoGrid) -> NDArray[np.int64]:
+        return number_nodes(self.node_px, grid)
+
+
+def collect(parts: Iterable[RoadSegments]) -> RoadNetwork:
+    nothing = RoadSegments(np.zeros(1, int), np.zeros((0, 2)), *[np.zeros(0)] * 3, np.zeros(0, bool), ROAD)
+    kept = [nothing, *parts]
+    offsets = np.concatenate([[0], *(np.diff(part.offsets) for part in kept)]).cumsum()
+    names = [field.name for field in fields(RoadSegments)[1:-1]]
+    coords, *columns = (np.concatenate([getattr(part, name) for part in kept]) for name in names)
+    tips = coords[np.stack([offsets[:-1], offsets[1:] - 1], axis=1)].reshape(-1, 2)
+    node_px, ends = np.unique(tips, axis=0, return_inverse=True)
+    return RoadNetwork(offsets, coords, *columns, kept[-1].class_id, node_px, ends.reshape(-1, 2))
+
+
+def join(tiles: Iterable[RoadTile], scale: RoadScale, *, bridges=None, batch_points: int = BATCH_POINTS) -> RoadNetwork:
+    with TemporaryDirectory() as folder:
+        parts = join_roads(tiles, scale, class_id=ROAD, folder=Path(folder), bridges=bridges, batch_points=batch_points)
+        return collect(parts)
 
 
 def make_grid(rows: int, cols: int, pixel_m: float = 0.5) -> GeoGrid:
@@ -52,8 +85,8 @@ def cut(classes: NDArray[np.uint8], scale: RoadScale, tile_px: tuple[int, int], 
 
 
 def trace(
-    classes: NDArray[np.uint8], grid: GeoGrid, *, scale=None, tile_px=None, confidence=None, bridges=None
+    classes: NDArray[np.uint8], grid: GeoGrid, *, scale=None, tile_px=None, confidence=None, **options
 ) -> RoadNetwork:
     scale = scale or RoadScale.of(grid)
     tiles = cut(classes, scale, tile_px or classes.shape, confidence)
-    return join_roads(tiles, scale, class_id=ROAD, bridges=bridges)
+    return join(tiles, scale, **options)

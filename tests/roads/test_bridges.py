@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from geoseg.errors import OptionError
 from geoseg.grid import Window
 from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.chains import Chains
+from geoseg.roads.lines import LineFile, Lines
 from tests.roads.streets import ROAD, burn, make_grid, trace
 
 GRID = make_grid(400, 600)
@@ -101,6 +104,27 @@ def test_an_end_that_points_at_a_road_is_led_to_it(gap: float) -> None:
     assert bridges(far) == 0
     along = [([(150, 0), (150, 200)], 8.0), ([(140, 20), (140, 180)], 6.0)]
     assert bridges(along) == 0
+
+
+@pytest.mark.parametrize("at", [[3], [1, 8], [0, 5, 5, 9], [0], [4, 5]])
+def test_a_road_is_cut_at_points_that_both_parts_keep(at: list[int]) -> None:
+    points = np.stack([np.zeros(20), 2 * np.arange(20)], axis=1).astype(np.int32)
+    points[10:] += [4, 0]
+    lines = Lines(np.array([0, 10, 20]), points, np.arange(20, dtype=np.float32), np.arange(20, dtype=np.int16))
+    with TemporaryFile() as file:
+        spill = LineFile(file, (0.5, 0.5), batch_points=4)
+        graph = Chains.of_pieces(spill, spill.append(lines))
+        cut, node = graph.split(np.ones(len(at), np.int64), np.array(at))
+        found = spill.read(cut.spans)
+    inner = sorted({i for i in at if 0 < i < 9})
+    tips = np.stack([found.offsets[:-1], found.offsets[1:] - 1], axis=1)
+    np.testing.assert_array_equal(np.diff(found.offsets), [10, *(1 + np.diff([0, *inner, 9]))])
+    expected = [*range(10), *sorted([*range(10, 20), *(10 + i for i in inner)])]
+    np.testing.assert_array_equal(found.points, points[expected])
+    np.testing.assert_array_equal(found.confidence, expected)
+    np.testing.assert_array_equal(cut.place[node], points[10 + np.array(at)])
+    np.testing.assert_array_equal(cut.place[cut.ends], found.points[tips])
+    np.testing.assert_allclose(cut.spans["length_m"], 0.5 * (np.diff(found.offsets) - 1))
 
 
 def test_impossible_rules_are_refused() -> None:

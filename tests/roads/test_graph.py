@@ -7,7 +7,6 @@ from pathlib import Path
 import geopandas
 import networkx as nx
 import numpy as np
-import pandas as pd
 import pytest
 
 from geoseg.errors import InputError
@@ -15,18 +14,15 @@ from geoseg.files import gdal_name
 from geoseg.grid import GeoGrid
 from geoseg.roads.bridge import BridgeRule
 from geoseg.roads.graph import open_network
-from geoseg.roads.network import RoadNetwork
-from tests.roads.streets import UTM, burn, make_grid, trace
+from tests.roads.streets import UTM, RoadNetwork, burn, make_grid, trace
 
 STREETS = [([(x, 0), (x, 500)], 8.0) for x in (100, 300)] + [([(0, y), (500, y)], 6.0) for y in (100, 200, 400)]
 STREETS += [([(330, 300), (400, 300)], 6.0), ([(408, 300), (480, 300)], 6.0)]
 
 
-def as_frame(network: RoadNetwork, grid: GeoGrid, *, size: int = 4096) -> geopandas.GeoDataFrame:
-    batches = list(network.batches(grid, size=size))
-    columns = {name: np.concatenate([b.columns[name] for b in batches]) for name in batches[0].columns}
-    lines = np.concatenate([b.geometries for b in batches])
-    return geopandas.GeoDataFrame(columns, geometry=lines, crs=grid.crs)
+def as_frame(network: RoadNetwork, grid: GeoGrid) -> geopandas.GeoDataFrame:
+    batch = network.describe(grid)
+    return geopandas.GeoDataFrame(batch.columns, geometry=batch.geometries, crs=grid.crs)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +65,6 @@ def test_the_roads_among_other_layers(network: RoadNetwork, tmp_path: Path) -> N
     frame.buffer(1).to_frame("geometry").to_file(path, layer="polygons")
     frame.to_file(path, layer="roads", mode="a")
     assert open_network(path).number_of_edges() == len(network)
-
-
-def test_batches_are_cuts_of_one_table(network: RoadNetwork) -> None:
-    grid = make_grid(1000, 1000)
-    pd.testing.assert_frame_equal(as_frame(network, grid, size=3), as_frame(network, grid))
 
 
 def test_what_is_no_network_is_refused(network: RoadNetwork, tmp_path: Path) -> None:

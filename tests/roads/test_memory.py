@@ -1,23 +1,36 @@
-"""A network across a whole raster costs what its lines cost."""
+"""A network across a whole raster costs what its junctions and ends cost."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.join import join_roads
+from geoseg.roads.scale import RoadScale
+from geoseg.roads.trace import RoadTile
+from tests.roads.streets import ROAD, make_grid
 
 SCRIPT = """
 import json, resource, sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 import numpy as np
 from geoseg.grid import Window
+from geoseg.roads.bridge import BridgeRule
 from geoseg.roads.join import join_roads
 from geoseg.roads.scale import RoadScale
-from geoseg.roads.trace import RoadTile, trace_road_tile
+from geoseg.roads.trace import trace_road_tile
 from tests.roads.streets import ROAD, make_grid
 
-size, tile = int(sys.argv[1]), 2048
+size, tile, points, lines = int(sys.argv[1]), 2048, 0, 0
 grid = make_grid(size, size, 0.3)
 scale = RoadScale.of(grid)
 def read(window):
@@ -27,20 +40,19 @@ def read(window):
     down = (row + 60 * np.sin(col / 300)) % 250 < 22
     return ((down | ((col + 60 * np.sin(row / 350)) % 250 < 22)) * ROAD).astype(np.uint8)
 def tiles():
+    global points
     for row in range(0, size, tile):
         for col in range(0, size, tile):
             core = Window(row, col, tile, tile).intersect(grid.window)
             window = core.pad(*scale.halo_px()).intersect(grid.window)
-            yield trace_road_tile(read(window), class_id=ROAD, window=window, core=core, scale=scale)
-for _ in zip(range(1), tiles()):
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-kept = list(tiles())
-points = sum(len(t.points) for t in kept)
-traced = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-network = join_roads(kept, scale, class_id=ROAD)
-lines = sum(len(b.geometries) for b in network.batches(grid))
+            traced = trace_road_tile(read(window), class_id=ROAD, window=window, core=core, scale=scale)
+            points += len(traced.points)
+            yield traced
+with TemporaryDirectory() as folder:
+    for part in join_roads(tiles(), scale, class_id=ROAD, folder=Path(folder), bridges=BridgeRule()):
+        lines += len(part.describe(grid).geometries)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"start": start, "traced": traced, "peak": peak, "points": points, "lines": lines}))
+print(json.dumps({"peak": 1024 * peak, "points": points, "lines": lines}))
 """
 
 
@@ -50,10 +62,47 @@ def measure(size: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_memory_follows_the_lines_not_the_raster() -> None:
+def test_memory_follows_neither_raster_nor_lines() -> None:
     small, large = measure(4096), measure(16384)
     assert large["lines"] > 10 * small["lines"]
-    grown = 1024 * (large["peak"] - small["peak"])
-    # Bytes of memory for each point of the thinned lines; the raster has 268 million pixels.
-    assert grown / (large["points"] - small["points"]) < 200
-    assert grown < 400e6
+    # Sixteen times the points, of which the thinned lines alone have 14 bytes each.
+    assert large["points"] > 10 * small["points"]
+    assert large["peak"] < 1.1 * small["peak"]
+
+
+def winding_roads(length: int) -> Iterator[RoadTile]:
+    """A hundred roads of some cells, each a tile of its own, in pairs that meet end to end."""
+    for number in range(100):
+        col = 2 * np.arange(length) + 2 * (length - 1) * (number % 2)
+        points = np.stack([100 * (number // 2) + 4 * (np.arange(length) // 20 % 2), col], axis=1).astype(np.int32)
+        points[[0, -1], 0] = 100 * (number // 2)
+        yield RoadTile(
+            np.array([0, length]),
+            points,
+            np.full(length, 6, np.float32),
+            np.full(length, 200, np.int16),
+            np.zeros((0, 2), np.int32),
+        )
+
+
+def join_peak(length: int, folder: Path) -> tuple[int, int]:
+    grid = make_grid(6000, 2 * length + 100)
+    scale = RoadScale.of(grid)
+    tracemalloc.start()
+    try:
+        parts = join_roads(
+            winding_roads(length), scale, class_id=ROAD, folder=folder, bridges=BridgeRule(), batch_points=2**13
+        )
+        lines = sum(len(part) for part in parts)
+        return lines, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_longer_roads_cost_nothing(tmp_path: Path) -> None:
+    join_peak(100, tmp_path)
+    short, long = join_peak(400, tmp_path), join_peak(4000, tmp_path)
+    assert short[0] == long[0] == 50
+    assert long[1] < 1.2 * short[1]
+    assert long[1] < 14 * 100 * 4000 / 2
+    assert not list(tmp_path.iterdir())

@@ -51,7 +51,7 @@ def test_a_straight_road_has_its_length_and_width(width: float, angle: float) ->
     network = trace(burn([(line, width)], grid), grid)
     assert len(network) == 1
     assert degrees(network) == {1: 2}
-    batch = next(network.batches(grid))
+    batch = network.describe(grid)
     assert batch.columns["length_m"][0] == pytest.approx(180, abs=1.2)
     assert batch.columns["width_m"][0] == pytest.approx(width, abs=0.35)
     assert batch.columns["width_std_m"][0] < 0.5
@@ -93,7 +93,7 @@ def test_a_ring_that_nothing_meets_stays() -> None:
     network = trace(burn([(circle(100, 100, 40), 6.0)], grid), grid)
     assert len(network) == 1
     assert network.ends[0, 0] == network.ends[0, 1]
-    assert next(network.batches(grid)).columns["length_m"][0] == pytest.approx(2 * np.pi * 40, rel=0.02)
+    assert network.describe(grid).columns["length_m"][0] == pytest.approx(2 * np.pi * 40, rel=0.02)
 
 
 def test_carriageways_stay_apart() -> None:
@@ -125,7 +125,7 @@ def test_nothing_gives_nothing() -> None:
     grid = make_grid(200, 300)
     network = trace(np.zeros((200, 300), np.uint8), grid, tile_px=(64, 64), bridges=BridgeRule())
     assert len(network) == 0
-    assert list(network.batches(grid)) == []
+    assert len(network.node_px) == 0
     speck = np.zeros((200, 300), np.uint8)
     speck[100:110, 100:112] = ROAD
     assert len(trace(speck, grid, bridges=BridgeRule())) == 0
@@ -166,7 +166,7 @@ def test_roads_reach_the_border_of_the_raster(width: float) -> None:
 def test_a_runway_has_a_middle_line() -> None:
     grid = make_grid(600, 1600)
     network = trace(burn([([(50, 150), (750, 160)], 60.0)], grid), grid)
-    length = next(network.batches(grid)).columns["length_m"]
+    length = network.describe(grid).columns["length_m"]
     assert length.max() > 600
     assert (
         lines_m(network, grid)[np.argmax(length)].hausdorff_distance(shapely.LineString([(50, 150), (750, 160)])) < 45
@@ -188,7 +188,7 @@ def test_metres_are_ground_metres(crs_lat: tuple[str, float]) -> None:
     dx, dy = (to.transform(east, lat)[0] - x) / 2000, (to.transform(lon, north)[1] - y) / 2000
     grid = GeoGrid(pyproj.CRS(crs).to_wkt(), Affine(dx, 0, x, 0, -dy, y), 400, 400)
     network = trace(burn([([(50, 30), (50, 170)], 8.0)], make_grid(400, 400)), grid)
-    columns = next(network.batches(grid)).columns
+    columns = network.describe(grid).columns
     assert columns["length_m"][0] == pytest.approx(140, rel=0.01)
     assert columns["width_m"][0] == pytest.approx(8, rel=0.04)
 
@@ -198,7 +198,7 @@ def test_ids_belong_to_positions() -> None:
     classes = burn(make_city(2), grid)
 
     def name_roads(classes: np.ndarray) -> list[str]:
-        batch = next(trace(classes, grid).batches(grid))
+        batch = trace(classes, grid).describe(grid)
         return list(identify_features(batch.columns["class_id"], batch.geometries, grid.crs))
 
     names = name_roads(classes)

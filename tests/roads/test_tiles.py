@@ -18,12 +18,10 @@ from scipy.ndimage import gaussian_filter
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
 from geoseg.roads.bridge import BridgeRule
-from geoseg.roads.join import join_roads
-from geoseg.roads.network import RoadNetwork
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 from tests.roads.cities import make_city
-from tests.roads.streets import ROAD, burn, cut, make_grid, trace
+from tests.roads.streets import ROAD, RoadNetwork, burn, cut, join, make_grid, trace
 
 
 def assert_same(found: RoadNetwork, expected: RoadNetwork) -> None:
@@ -54,9 +52,12 @@ def make_classes(kind: str, rows: int, cols: int, rng: np.random.Generator) -> n
     pixel_m=st.sampled_from([0.2, 0.5, 1.0, 3.0]),
     squeeze=st.sampled_from([1.0, 0.4, 2.5]),
     width_cells=st.sampled_from([2, 4, 10]),
+    batch_points=st.integers(1, 300),
     seed=st.integers(0, 2**16),
 )
-def test_any_tiling_gives_the_same_network(kind, rows, cols, tile_px, pixel_m, squeeze, width_cells, seed) -> None:
+def test_any_tiling_gives_the_same_network(
+    kind, rows, cols, tile_px, pixel_m, squeeze, width_cells, batch_points, seed
+) -> None:
     rng = np.random.default_rng(seed)
     base = make_grid(rows, cols, pixel_m)
     grid = GeoGrid(base.crs, base.transform @ Affine.scale(1, squeeze), rows, cols)
@@ -70,15 +71,16 @@ def test_any_tiling_gives_the_same_network(kind, rows, cols, tile_px, pixel_m, s
 
     rule = BridgeRule(30.0, 50.0, 0.55, background=[0], read=read)
     whole = trace(classes, grid, scale=scale, confidence=confidence, bridges=rule)
-    assert_same(trace(classes, grid, scale=scale, confidence=confidence, bridges=rule, tile_px=tile_px), whole)
+    options = {"scale": scale, "confidence": confidence, "bridges": rule, "batch_points": batch_points}
+    assert_same(trace(classes, grid, tile_px=tile_px, **options), whole)
     ids = whole.node_ids(grid)
     assert len(np.unique(ids)) == len(ids)
     assert (np.bincount(whole.ends.ravel(), minlength=len(ids)) > 0).all()
     starts, stops = whole.coords[whole.offsets[:-1]], whole.coords[whole.offsets[1:] - 1]
     np.testing.assert_array_equal(np.stack([starts, stops], axis=1), whole.node_px[whole.ends])
-    for batch in whole.batches(grid):
-        assert (batch.columns["length_m"] > 0).all()
-        assert shapely.is_valid(batch.geometries).all()
+    batch = whole.describe(grid)
+    assert (batch.columns["length_m"] > 0).all()
+    assert shapely.is_valid(batch.geometries).all()
 
 
 def test_order_of_tiles_threads_and_files_change_nothing(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_order_of_tiles_threads_and_files_change_nothing(tmp_path: Path) -> None
         tile.save(tmp_path / f"{i}.safetensors")
     with ThreadPoolExecutor(4) as pool:
         read = list(pool.map(lambda i: RoadTile.load(tmp_path / f"{i}.safetensors"), reversed(range(len(tiles)))))
-    assert_same(join_roads(iter(read), scale, class_id=ROAD), expected)
+    assert_same(join(iter(read), scale), expected)
     assert len(expected) > 20
 
 
