@@ -11,6 +11,12 @@ LISTED = 6
 """Longer lists are counted."""
 
 
+def read_card(package: ModelPackage) -> str:
+    """The card that lies in a package, without what a terminal would take for a command."""
+    text = (package.path / "README.md").read_text(encoding="utf-8", errors="replace")
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
+
+
 def write_card(package: ModelPackage, *, summary: str, limits: str, pictures: Mapping[str, str] | None = None) -> str:
     """The text of a package's README.md, in Markdown; numbers are the package's own.
 

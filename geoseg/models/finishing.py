@@ -91,7 +91,7 @@ def finish_package(
         package,
         halo_px=halo.halo_px,
         seam_error=halo.seam_error,
-        workspace_bytes_per_px=measure_workspace(package.path, patch_px),
+        workspace_bytes_per_px=measure_workspace(package.path, patch_px, halo.halo_px),
         metrics={**package.metrics, "halo": _tell_halo(halo, engine.takes_any_size)},
     )
     captions = {path.name: text for path, text in shown.items()}

@@ -66,13 +66,13 @@ class TorchEngine:
 
     @property
     def workspace_bytes(self) -> int:
-        """Images and answers; on the processor also the activations, about twice those of ONNX Runtime; in bytes."""
+        """Images and answers; on the processor activations, about three times those of ONNX Runtime; in bytes."""
         geometry = self.geometry
         answer_px = geometry.core_rows_px * geometry.core_cols_px
         patch_px = geometry.patch_px**2
         if self._device.type == "cuda":
             return self.batch_size * (self.bands * patch_px + 2 * answer_px)
-        return int(2 * self.package.workspace_bytes_per_px * patch_px) + 8 * len(self.package.legend) * answer_px
+        return int(3 * self.package.workspace_bytes_per_px * patch_px) + 8 * len(self.package.legend) * answer_px
 
     def predict(
         self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None

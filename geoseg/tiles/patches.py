@@ -14,8 +14,9 @@ LATTICE_PX = 32
 
 MAX_ENLARGEMENT = 16.0
 MAX_REDUCTION = 20.0
-MAX_PATCH_PX = 2048
-"""Model pixels; beyond, caches take back what a smaller share of halo saves, and memory grows for nothing."""
+MAX_PATCH_PX = 2880
+"""Model pixels: with a halo of 192, at most 1.35 are predicted for each one of a raster of 50,000 px a side or more;
+beyond, a smaller share of halo saves less time than the memory is worth, 2 GB a patch at 240 bytes a pixel."""
 MAX_CORE_SOURCE_PX = 2**25
 """Source pixels of a core; those of fine imagery, many to a model pixel, take memory of their own."""
 STRIP_PX = 2**23

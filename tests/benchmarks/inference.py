@@ -34,12 +34,13 @@ from rasterio.windows import Window as DatasetWindow
 import geoseg
 from geoseg.grid import Window
 from geoseg.models.engine import PatchGeometry
+from geoseg.models.graph import read_graph
 from geoseg.models.onnx_engine import OnnxEngine
 from geoseg.models.package import load_package
 from geoseg.raster.source import open_raster
 from geoseg.run import graph
 
-SIZES_PX = (1024, 1536, 2048, 2816)
+SIZES_PX = (1024, 1536, 2048, 2880)
 SPARSE_PX, FILLED = 16384, 0.1
 
 
@@ -169,11 +170,23 @@ def record_batches(
             torch.cuda.synchronize()
 
         return forward, batches
-    run = OnnxEngine.predict_probabilities
-    OnnxEngine.predict_probabilities = lambda self, images: batches.append(images) or run(self, images)  # type: ignore
+    predict_core = OnnxEngine._predict_core
+    OnnxEngine._predict_core = lambda self, image, part: batches.append(image) or predict_core(self, image, part)  # type: ignore
     segment(raster, folder, options)
-    OnnxEngine.predict_probabilities = run  # type: ignore[method-assign]
-    return next(iter(graph._engines.values())).predict_probabilities, batches  # type: ignore[attr-defined]
+    OnnxEngine._predict_core = predict_core  # type: ignore[method-assign]
+    sessions = {shape: open_bare(load_package(options.model).graph, shape) for shape in {b.shape for b in batches}}
+    return lambda image: sessions[image.shape].run(None, {"images": image}), batches
+
+
+def open_bare(graph: Path, shape: tuple[int, ...]) -> onnxruntime.InferenceSession:
+    """The network as the package has it, for images of one shape, one thread a run."""
+    bare = onnxruntime.SessionOptions()
+    bare.intra_op_num_threads, bare.enable_mem_pattern = 1, False
+    bare.add_session_config_entry("session.use_env_allocators", "1")
+    for dim, size in zip(read_graph(graph).graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        if dim.dim_param:
+            bare.add_free_dimension_override_by_name(dim.dim_param, size)
+    return onnxruntime.InferenceSession(graph, bare, providers=["CPUExecutionProvider"])
 
 
 class GpuWatch:

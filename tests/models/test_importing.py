@@ -122,7 +122,7 @@ def test_a_torch_export_gives_the_same_classes(tmp_path: Path, image: NDArray[np
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is not measured, which takes a process of its own."""
-    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda folder, patch_px: 1000.0)
+    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda *_: 1000.0)
 
 
 @pytest.mark.usefixtures("unmeasured")

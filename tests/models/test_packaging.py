@@ -86,7 +86,7 @@ def test_seams_that_no_halo_hides_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda folder, patch_px: 1000.0)
+    monkeypatch.setattr("geoseg.models.finishing.measure_workspace", lambda *_: 1000.0)
     finished = finish_package(copy_package(), [scenery], summary="", seam_limit=0.0)
     assert "no affordable halo hides the seams" in caplog.text
     errors = finished.metrics["halo"]["seam_error_by_halo_px"]

@@ -45,7 +45,8 @@ def test_deepness_gets_the_packages_answers_from_one_file(
     found = run_as_deepness(path, tiles)
     engine = OnnxEngine(load_package(refined.path, refine=refine), SAME)
     wanted = engine.predict_probabilities(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2)))
-    np.testing.assert_array_equal(found, wanted)
+    # The engine writes the softmax another way, which rounds otherwise.
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model)
     assert not any(t.external_data for t in model.graph.initializer)
