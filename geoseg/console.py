@@ -49,8 +49,8 @@ class PlainProgress:
     def stop(self) -> None:
         """The last stage is done."""
         if self._stage:
-            count = f" {self._done}" if self._done else ""
-            _say(f"{self._stage}:{count} in {time.perf_counter() - self._begun:.1f} s")
+            count = f": {self._done}" if self._done else ""
+            _say(f"{self._stage}{count} in {time.perf_counter() - self._begun:.1f} s")
             self._stage = ""
 
 

@@ -26,6 +26,10 @@ def read_settings(kind: type[Settings], path: Path) -> Settings:
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise OptionError(f"{path}: no such file", expected="a job in TOML") from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path}: not a text in UTF-8", expected="a job in TOML") from error
     except (OSError, ValueError, RecursionError) as error:
         raise OptionError(f"the job {path} cannot be read: {error}", expected="a TOML file") from error
     settings: Settings = _build(kind, table, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg.catalog.scene import Candidate
 from geoseg.errors import InputError
+from geoseg.raster.categories import is_own_style
 from geoseg.raster.opening import is_remote, open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, gdal_environment
 
@@ -21,11 +22,14 @@ RASTERS = frozenset(
 PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 """Endings of files that are taken if something beside them says where on Earth they are; others are previews."""
 
+REGION = frozenset(("batch.json", "lock"))
+"""What lies in a folder that `geoseg batch` made."""
+
 LISTS = frozenset((".txt", ".lst"))
 
 
 def list_folder(folder: Path, skip: Path | None = None) -> Iterator[Candidate]:
-    """The rasters in a folder and those below it, by name; hidden ones and parts of its VRTs are left out.
+    """The rasters in a folder and those below it, by name, but hidden ones, parts of its VRTs and what geoseg made.
 
     Args:
         folder: where to look.
@@ -36,11 +40,19 @@ def list_folder(folder: Path, skip: Path | None = None) -> Iterator[Candidate]:
         folders[:] = sorted(
             one for one in folders if not one.startswith(".") and not (skip and _is_same(Path(place, one), skip))
         )
-        found += [Path(place, name) for name in names if not name.startswith(".") and is_raster(Path(place, name))]
+        if set(names) >= REGION:
+            folders.clear()
+            continue
+        found += [Path(place, name) for name in names if not name.startswith(".") and is_scene(Path(place, name))]
     parts = {part for path in found if path.suffix.lower() == ".vrt" for part in _list_parts(path)}
     for path in sorted(found, key=lambda path: path.relative_to(folder).as_posix()):
         if os.path.realpath(path) not in parts:
             yield Candidate(os.path.abspath(path), path.relative_to(folder).as_posix())
+
+
+def is_scene(path: Path) -> bool:
+    """Whether a file of a folder is a raster, and none of classes that geoseg wrote."""
+    return is_raster(path) and not is_own_style(path.with_suffix(".qml"))
 
 
 def is_raster(path: Path) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from geoseg.catalog.area import SearchArea, read_search_area
@@ -14,11 +16,11 @@ from geoseg.catalog.files import LISTS, expand_pattern, is_dataset_name, list_fo
 from geoseg.catalog.hrefs import STORES, is_document, is_web, to_gdal_name
 from geoseg.catalog.scene import Candidate, SceneRef, name_scenes
 from geoseg.catalog.search import StacSearch, search_items
-from geoseg.catalog.stac import select_image, walk_items
+from geoseg.catalog.stac import find_self, select_image, walk_items
 from geoseg.catalog.stores import is_store_folder, list_store
 from geoseg.errors import GeosegError, InputError
 from geoseg.raster.source import locate_raster
-from geoseg.redact import identify_url
+from geoseg.redact import clean_url, identify_url
 
 DOCUMENTS = frozenset((".json", ".geojson"))
 MAX_NAMED = 5
@@ -45,6 +47,9 @@ def find_scenes(
         asset: key of the image in items of STAC; "visual" or the only image with the role "data" if it is None.
         skip: a folder below the sources that is left out, such as that of the output.
 
+    Returns:
+        The scenes; of a STAC item that leads to no raster, where others do, its fault.
+
     Raises:
         InputError: a source is missing or leads to no scene, or none lies in the area.
         OptionError: the search cannot be made.
@@ -58,6 +63,9 @@ def find_scenes(
     for one in found:
         unique.setdefault(_identify(one.path), one)
     chosen = list(unique.values())
+    faults = [one.fault for one in chosen if one.fault is not None]
+    if faults and len(faults) == len(chosen):
+        raise faults[0]
     if area is not None:
         # STAC has told where its own lie.
         names = [one.path for one in chosen if one.item is None]
@@ -71,6 +79,23 @@ def find_scenes(
             remedy="check sources and area; `geoseg info FILE` tells where a raster lies",
         )
     return name_scenes(chosen)
+
+
+def renew_scene(ref: SceneRef, asset: str | None) -> SceneRef:
+    """The same scene under the address that its STAC item has now: one that was signed runs out after a time.
+
+    Args:
+        ref: the scene; what comes of no item of the web stays as it is.
+        asset: as of `find_scenes`.
+    """
+    if ref.item is None or not is_web(ref.item):
+        return ref
+    try:
+        images = (select_image(item, base, asset, None) for item, base in walk_items(ref.item))
+        same = (one.path for one in images if one is not None and identify_url(one.path) == identify_url(ref.path))
+        return replace(ref, path=next(same, ref.path))
+    except InputError:
+        return ref
 
 
 class _Finder:
@@ -102,7 +127,7 @@ class _Finder:
         """What a STAC API finds."""
         bbox = search.bbox or (self._area.bbox if self._area else None)
         asset = search.asset or self._asset
-        chosen = (select_image(item, base, asset, self._area) for item, base in search_items(search, bbox))
+        chosen = (self._select(item, base, asset) for item, base in search_items(search, bbox))
         return list(islice((one for one in chosen if one is not None), search.limit))
 
     def _expand_one(self, source: str, lists: tuple[str, ...]) -> Iterator[Candidate]:
@@ -145,7 +170,7 @@ class _Finder:
         some = False
         for item, base in walk_items(location):
             some = True
-            image = select_image(item, base, self._asset, self._area)
+            image = self._select(item, base, self._asset)
             if image is not None:
                 yield image
         if not some:
@@ -154,6 +179,14 @@ class _Finder:
                 expected="an item, or links to items",
                 remedy="check that it is complete; a STAC API is searched with --stac",
             )
+
+    def _select(self, item: Mapping[str, Any], base: str, asset: str | None) -> Candidate | None:
+        """The image of an item, or what is wrong with it; None if it lies outside the area."""
+        try:
+            return select_image(item, base, asset, self._area)
+        except InputError as error:
+            name, origin = str(item.get("id", "")), clean_url(find_self(item, base))
+            return Candidate(f"{origin}#{name}", f"{origin}#{name}", name or None, item=origin, fault=error)
 
 
 def _take(name: str) -> Candidate:

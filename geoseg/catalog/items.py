@@ -111,7 +111,8 @@ def write_items(
         item["links"] += [_link("derived_from", part, "application/geo+json") for part in parts]
         if one is region and span is not None:
             item["properties"] |= _write_span(span)
-        _write_json(directory / ITEMS / f"{one.id}.json", item)
+        # With a tag the folder is not searched for leftovers, which of thousands of items each would do.
+        _write_json(directory / ITEMS / f"{one.id}.json", item, tag="item")
     whole = shapely.union_all([outline for outline in outlines.values() if outline is not None])
     collection = {
         "type": "Collection",
@@ -212,9 +213,9 @@ def _relate(path: Path, here: Path) -> str:
         return path.absolute().as_uri()
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
+def _write_json(path: Path, document: dict[str, Any], *, tag: str = "") -> None:
     data = (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
     if path.is_file() and path.read_bytes() == data:
         return
-    with replace_file(path) as temporary:
+    with replace_file(path, tag=tag) as temporary:
         temporary.write_bytes(data)

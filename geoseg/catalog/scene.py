@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from geoseg.errors import InputError
 from geoseg.raster.scene import name_scene
 from geoseg.redact import identify_url
 
 STEM_CHARACTERS = 80
-_RESERVED = re.compile(r"(region|con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(region|unknown|con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_ROADS = re.compile(r"_(?=roads$)", re.IGNORECASE)
+"""Roads of a part of a map lie beside it in a file whose name ends so."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class SceneRef:
         path: what GDAL opens; may carry credentials.
         datetime: of the acquisition, ISO 8601 in UTC (2024-05-01T10:20:30Z), where a STAC item says so.
         item: URL or file of that STAC item, without credentials.
+        fault: why that item leads to no raster; None where it does.
     """
 
     id: str
     path: str = field(repr=False)
     datetime: str | None = None
     item: str | None = None
+    fault: InputError | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Candidate:
         name: of which the id is made; the file's name where it is None.
         datetime: as in `SceneRef`.
         item: as in `SceneRef`.
+        fault: as in `SceneRef`.
     """
 
     path: str = field(repr=False)
@@ -50,6 +56,7 @@ class Candidate:
     name: str | None = None
     datetime: str | None = None
     item: str | None = None
+    fault: InputError | None = None
 
 
 def name_scenes(candidates: Sequence[Candidate]) -> list[SceneRef]:
@@ -68,7 +75,9 @@ def name_scenes(candidates: Sequence[Candidate]) -> list[SceneRef]:
                 # Two sources may hold the same places.
                 place = one.place if digits == 8 else f"{one.place}\n{identify_url(one.path)}"
                 ids[i] = f"{stems[i]}-{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:digits]}"
-    return [SceneRef(name, one.path, one.datetime, one.item) for name, one in zip(ids, candidates, strict=True)]
+    return [
+        SceneRef(name, one.path, one.datetime, one.item, one.fault) for name, one in zip(ids, candidates, strict=True)
+    ]
 
 
 def make_safe(name: str) -> str:
@@ -77,7 +86,7 @@ def make_safe(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")[:STEM_CHARACTERS].rstrip("._-")
     if not safe:
         return "scene"
-    return f"scene_{safe}" if _RESERVED.fullmatch(safe) else safe
+    return f"scene_{safe}" if _RESERVED.fullmatch(safe) else _ROADS.sub("-", safe)
 
 
 def _make_stem(one: Candidate) -> str:

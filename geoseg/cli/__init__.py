@@ -15,11 +15,17 @@ from geoseg.cli.doctoring import completion, doctor
 from geoseg.cli.learning import evaluate, refine, train
 from geoseg.cli.loading import load
 from geoseg.cli.mapping import demo, info, polygonize, segment
+from geoseg.cli.noise import hush_undecodable
 from geoseg.cli.packages import models
 from geoseg.cli.stopping import exit_code, heed_signals
 from geoseg.cli.viewing import view
 from geoseg.errors import GeosegError
 from geoseg.redact import redact
+
+RESUMES = dict.fromkeys(
+    ("segment", "polygonize", "batch"), "without --fresh the same command goes on from here"
+) | dict.fromkeys(("train", "refine"), "the same command goes on from here")
+"""What helps after an interruption, by command."""
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 128
 
@@ -43,7 +49,7 @@ def main() -> None:
     """
     try:
         # Without standalone mode click returns what a command exits with instead of raising it.
-        with heed_signals():
+        with heed_signals(), hush_undecodable():
             code = cli.main(standalone_mode=False) or DONE
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         code = exit_code(error)
@@ -61,7 +67,7 @@ def main() -> None:
         click.echo(f"geoseg {__version__} failed; please report this:\n{told}", err=True)
         code = FAILED
     if code > STOPPED:
-        resumes = {"segment", "polygonize", "batch"} & set(sys.argv[1:2])
-        click.echo("interrupted" + "; without --fresh the same command goes on from here" * bool(resumes), err=True)
-    gc.freeze()  # a process that ends need not search half a million objects for cycles
+        click.echo("; ".join(filter(None, ("interrupted", RESUMES.get("".join(sys.argv[1:2]))))), err=True)
+    if "triton" not in sys.modules:  # torch's compiler reports all objects that are left
+        gc.freeze()  # a process that ends need not search half a million objects for cycles
     sys.exit(code)

@@ -102,9 +102,10 @@ class Box(click.ParamType[tuple[float, float, float, float]]):
 def batch(
     context: click.Context, /, sources: tuple[str, ...], status: Path | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
-    """Turn many scenes, SOURCES or those that a job file JOB.toml names, into one map of a region.
+    """Turn many scenes into one map of a region.
 
-    SOURCES are files, patterns, folders, lists (.txt), VRTs, URLs (http, https, s3), STAC items or collections.
+    SOURCES are files, patterns, folders, lists (.txt), VRTs, URLs (http, https, s3), STAC items or collections; or a
+    job file JOB.toml, which names scenes and options.
     """
     if status is not None:
         if sources:

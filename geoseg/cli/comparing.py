@@ -40,7 +40,10 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(a: Path, b: Path, as_json: bool, **options: Any) -> None:
-    """Say what appeared, vanished or changed from layer A to layer B, object by object."""
+    """Say what changed from layer A to layer B.
+
+    Objects appeared, vanished, grew, shrank, moved, split, merged or stayed.
+    """
     from geoseg.comparison.compare import compare as run
 
     result = run(a, b, **options)

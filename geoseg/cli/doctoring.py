@@ -30,7 +30,10 @@ For every new shell:
 @click.command(epilog=DOCTOR_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say whether geoseg works here: versions, drivers, devices, caches, a self-test; exit code 1 if one fails."""
+    """Say whether geoseg works here.
+
+    Looked at are versions, drivers, devices, caches and environment, and a self-test runs; exit code 1 if one fails.
+    """
     from geoseg.doctor.examine import examine
 
     with open_progress(quiet=False) as progress:
@@ -44,7 +47,10 @@ def doctor(as_json: bool) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what lets SHELL complete commands, options, models and files of geoseg."""
+    """Print what lets SHELL complete words of geoseg.
+
+    These are commands, options, models and files.
+    """
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)

@@ -19,8 +19,8 @@ Examples:
   geoseg train town.toml --root imagery -o run
 
 \b
-A job is described in the README; those of the shipped models lie in geoseg/training/jobs/. A run that was stopped
-goes on with the same command.
+geoseg/training/jobs/ holds the jobs of the shipped models, and a README of all keys. A run that was stopped goes on
+with the same command.
 """
 REFINE_EXAMPLES = """\b
 Examples:
@@ -41,7 +41,7 @@ Examples:
 @click.option("--root", type=click.Path(path_type=Path), help="Where the job's files lie; default: the job's own root.")
 @click.option("--quiet", is_flag=True, help="Print errors and the result only.")
 def train(job: Path, output: Path | None, root: Path | None, quiet: bool) -> None:
-    """Train the network that the TOML file JOB describes."""
+    """Train the network that a TOML file describes."""
     from geoseg.training.fit import train as run
 
     _log_to_stderr()
@@ -61,7 +61,10 @@ def _log_to_stderr() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run; default: beside the job.")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the training job's files lie.")
 def refine(job: Path, output: Path | None, root: Path | None) -> None:
-    """Train a refiner behind a trained network against a discriminator, as the TOML file JOB says."""
+    """Train a refiner behind a trained network.
+
+    It plays against a discriminator, as the TOML file JOB says.
+    """
     from geoseg.training.refine import refine as run
 
     _log_to_stderr()

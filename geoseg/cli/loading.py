@@ -29,10 +29,11 @@ Examples:
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def load(layer: Path, url: str, quiet: bool, **options: Any) -> None:
-    """Load the layers of a file into PostGIS, a table each: all of it or nothing.
+    """Load the layers of a file into PostGIS.
 
-    URL is postgresql://user@host:port/name. Others on this machine can see a password in it: keep that in PGPASSWORD,
-    ~/.pgpass or a service file. Features are known by their id, so that loading again changes nothing.
+    Each gets a table; all of it is loaded or nothing. URL is postgresql://user@host:port/name. Others on this machine
+    can see a password in it: keep that in PGPASSWORD, ~/.pgpass or a service file. Features are known by their id, so
+    that loading again changes nothing.
     """
     from geoseg.layers.postgis import load_layer
 

@@ -53,7 +53,7 @@ class Tolerance(click.ParamType[float | str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         """Read what the user wrote."""
-        return value if value == "auto" else click.FloatRange(min=0).convert(value, param, ctx)
+        return value if value == "auto" else read_measure(value, "ground metres", param, ctx)
 
 
 class MinUnits(click.ParamType[float | str | dict[str, float]]):
@@ -65,17 +65,28 @@ class MinUnits(click.ParamType[float | str | dict[str, float]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | str | dict[str, float]:
         """Read what the user wrote."""
-        area = click.FloatRange(min=0)
+        unit = "square metres, NAME=M2,..."
         if "=" not in value:
-            return value if value == "auto" else area.convert(value, param, ctx)
+            return value if value == "auto" else read_measure(value, unit, param, ctx)
         pairs = (part.partition("=") for part in value.split(","))
-        return {name.strip(): area.convert(number, param, ctx) for name, _, number in pairs}
+        return {name.strip(): read_measure(number, unit, param, ctx) for name, _, number in pairs}
+
+
+def read_measure(value: str, unit: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    """A number from 0 upward, where the word auto could stand too."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no number of {unit} or auto", ctx, param) from None
+    return float(click.FloatRange(min=0).convert(number, param, ctx))
 
 
 class LayerOutput(click.Path):
     """A file, or the URL of a database, which as a path would lose a slash."""
 
-    name = "FILE|URL"
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "FILE|URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Tell which of them it is."""
@@ -169,7 +180,10 @@ def _add_options(command: Command, options: Sequence[Callable[[Command], Command
 @predict_options
 @run_options
 def segment(image: str, quiet: bool, **options: Any) -> None:
-    """Turn IMAGE into a layer of building, road and vegetation polygons."""
+    """Turn the raster IMAGE into a layer of polygons.
+
+    The shipped models find buildings, roads and vegetation.
+    """
     from geoseg.run.segment import segment as run
 
     with open_progress(quiet) as progress:
@@ -186,7 +200,10 @@ def segment(image: str, quiet: bool, **options: Any) -> None:
 @click.option("--connectivity", type=click.Choice(["4"]), default="4", show_default=True)
 @run_options
 def polygonize(classes: str, connectivity: str, quiet: bool, **options: Any) -> None:
-    """Turn the class raster CLASSES into a layer of polygons: every class leaves some, also a background class."""
+    """Turn the class raster CLASSES into a layer of polygons.
+
+    Every class leaves some, also a background class.
+    """
     from geoseg.run.polygonize import polygonize as run
 
     with open_progress(quiet) as progress:
@@ -199,7 +216,10 @@ def polygonize(classes: str, connectivity: str, quiet: bool, **options: Any) -> 
 @click.option("--size-px", type=click.IntRange(min=256), default=2048, show_default=True, help="Side of the scene.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def demo(directory: Path, size_px: int, quiet: bool) -> None:
-    """Make a scene with known truth in DIRECTORY, segment it, and compare."""
+    """Make a scene, segment it, and compare with its truth.
+
+    The files go into DIRECTORY; those of an earlier demo are replaced.
+    """
     from geoseg.run.demo import run_demo
 
     with open_progress(quiet) as progress:

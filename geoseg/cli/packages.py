@@ -49,7 +49,7 @@ Examples:
 @click.group(invoke_without_command=True, epilog=MODELS_EXAMPLES)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the shipped models, or look into, exchange and check packages."""
+    """List models; look into, exchange and check packages."""
     if context.invoked_subcommand is None:
         context.invoke(list_models)
 
@@ -67,12 +67,15 @@ def list_models() -> None:
 
 @models.command("show", epilog=SHOW_EXAMPLES)
 @click.argument("name", shell_complete=complete_models)
-def show_model(name: str) -> None:
-    """Print what the package NAME says of itself."""
+@click.option("--json", "as_json", is_flag=True, help="Print all of its description, model.json.")
+def show_model(name: str, as_json: bool) -> None:
+    """Print the card of the package NAME."""
+    from geoseg.models.card import read_card
     from geoseg.models.manifest import format_manifest
     from geoseg.models.package import load_package
 
-    click.echo(format_manifest(load_package(name)))
+    package = load_package(name)
+    click.echo(format_manifest(package) if as_json else read_card(package))
 
 
 @models.command("export", epilog=EXPORT_EXAMPLES)
@@ -81,16 +84,20 @@ def show_model(name: str) -> None:
 @click.option("--onnx", is_flag=True, help="One ONNX file, as the QGIS plugin Deepness reads it.")
 @click.option("--no-refine", is_flag=True, help="With --onnx: leave the refiner out.")
 def export_model(name: str, output: Path, onnx: bool, no_refine: bool) -> None:
-    """Write the package NAME as one file, OUTPUT: a .zip, or with --onnx an .onnx."""
+    """Write the package NAME as one file, OUTPUT.
+
+    It is a .zip, or with --onnx an .onnx.
+    """
     from geoseg.models.sharing import export_package
 
     export_package(name, output, onnx=onnx, refine=not no_refine)
+    click.echo(f"-> {output}")
 
 
 @models.command("verify", epilog=VERIFY_EXAMPLES)
 @click.argument("name", shell_complete=complete_models)
 def verify_model(name: str) -> None:
-    """Check everything in the package NAME, a directory or a zip."""
+    """Check all of the package NAME, a directory or a zip."""
     from geoseg.models.verify import verify_package
 
     found = verify_package(name)
@@ -138,10 +145,14 @@ def verify_model(name: str) -> None:
 def import_model(
     path: Path, output: Path, classes: tuple[str, ...], licences: tuple[tuple[str, str], ...], **options: Any
 ) -> None:
-    """Make the package OUTPUT of the ONNX model PATH; see the README for what its input and output may be."""
+    """Make the package OUTPUT of the ONNX model PATH.
+
+    The model may come from PyTorch or TensorFlow (--layout NHWC), of any stride, fixed or free size, opset 11 or newer.
+    """
     from geoseg.models.importing import import_onnx
 
     import_onnx(path, output, legend=_parse_legend(classes), licences=dict(licences), **options)
+    click.echo(f"-> {output}")
 
 
 def _parse_legend(classes: tuple[str, ...]) -> ClassLegend:

@@ -23,7 +23,10 @@ Examples:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of 127.0.0.1 to serve on; default: a free one.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 def view(layer: Path, image: str | None, output: Path | None, port: int | None, overwrite: bool) -> None:
-    """Show LAYER as a map: one HTML file that works offline, or, without -o, served to this machine's browser."""
+    """Show LAYER as a map.
+
+    With -o it is one HTML file that works offline; without, the map is served to this machine's browser.
+    """
     if output:
         from geoseg.view.page import write_map_page
 

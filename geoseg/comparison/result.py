@@ -81,6 +81,16 @@ class Comparison:
     lines: dict[str, LineChanges]
     output: Path | None = None
 
+    @property
+    def meets_nowhere(self) -> bool:
+        """Whether both layers have objects, and none of A has anything to do with one of B."""
+        areas, lines = self.polygons.values(), self.lines.values()
+        before = any(c.before for c in areas) or any(c.length_a_m for c in lines)
+        after = any(c.after for c in areas) or any(c.length_b_m for c in lines)
+        alone = {"appeared", "vanished"}
+        met = any(c.objects[k] for c in areas for k in CHANGES if k not in alone) or any(c.unchanged_m for c in lines)
+        return before and after and not met
+
     def to_dict(self) -> dict[str, object]:
         """As JSON can say it; metres and square metres to millimetres."""
         return _round(asdict(self))  # type: ignore[return-value]
@@ -107,6 +117,8 @@ class Comparison:
             parts.append(_lay_out([head, *rows]))
         if not (self.polygons or self.lines):
             parts.append("neither layer has an object")
+        if self.meets_nowhere:
+            parts.append("no object of one layer meets one of the other: do both show one place, in their true CRS?")
         return "\n\n".join(parts)
 
 

@@ -70,7 +70,9 @@ def parse_database(
     psycopg = import_psycopg()
     if not is_database(url):
         raise OptionError(
-            f"{redact(url)!r} is no database", expected="postgresql://user@host/name", remedy="write its URL"
+            f"{redact(url)!r} is no database",
+            expected="a URL such as postgresql://db.example.org/gis",
+            remedy="write its URL",
         )
     base, _, query = url.partition("?")
     pairs = [(part, *part.partition("=")[::2]) for part in query.split("&") if part]
@@ -79,7 +81,7 @@ def parse_database(
     conninfo = f"{base}?{others}" if others else base
     faulty = OptionError(
         "the URL of the database cannot be read",
-        expected="postgresql://user@host:port/name?schema=name",
+        expected="a URL such as postgresql://db.example.org:5432/gis, with the user before the host",
         remedy="write special characters of a password as %XX, or keep it in PGPASSWORD, ~/.pgpass or a service file",
     )
     if not _ONE_AT.fullmatch(conninfo.partition("://")[2]):

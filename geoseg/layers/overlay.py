@@ -23,6 +23,7 @@ from geoseg.grid import GeoGrid
 from geoseg.layers.read import is_layer_path, open_layer
 from geoseg.legend import ClassLegend
 from geoseg.raster.opening import open_dataset
+from geoseg.raster.reader import gdal_environment
 
 FILL_OPACITY = 0.38
 CACHE_BYTES = 64 * 1024 * 1024
@@ -106,7 +107,7 @@ def _find_borders(objects: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 def _read_image(path: str, max_px: int) -> tuple[NDArray[np.uint8], GeoGrid]:
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_dataset(path) as raster:
+        with gdal_environment(path), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_dataset(path) as raster:
             shrink = max(1.0, max(raster.shape) / max_px)
             rows, cols = (max(1, round(side / shrink)) for side in raster.shape)
             bands = (1, 2, 3) if raster.count >= 3 else (1, 1, 1)

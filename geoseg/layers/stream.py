@@ -19,11 +19,11 @@ from pyproj import CRS
 from geoseg.errors import GeosegError, InputError
 from geoseg.files import check_whole, gdal_name
 from geoseg.layers.arrow import GEOMETRY, make_schema
-from geoseg.layers.columns import BATCH_ROWS, POLYGON_COLUMNS, ROAD_COLUMNS, Column
+from geoseg.layers.columns import BATCH_ROWS, POLYGON_COLUMNS, ROAD_COLUMNS, Column, GeometryType, Layer
 from geoseg.layers.provenance import KEY
 from geoseg.layers.read import SUFFIXES, is_layer_path, list_files
 
-MAP_LAYERS: dict[str, tuple[tuple[Column, ...], str]] = {
+MAP_LAYERS: dict[str, tuple[tuple[Column, ...], GeometryType]] = {
     "polygons": (POLYGON_COLUMNS, "Polygon"),
     "roads": (ROAD_COLUMNS, "LineString"),
 }
@@ -38,6 +38,12 @@ _WIDER = {
     **dict.fromkeys((pa.large_string(), pa.date32()), pa.string()),
     pa.uint32(): pa.int64(),
 }
+
+
+def describe_map(*, roads: bool) -> list[Layer]:
+    """The layers of a map before there is a feature of them."""
+    names = ["polygons", "roads"] if roads else ["polygons"]
+    return [Layer(name, kind, columns, ()) for name in names for columns, kind in [MAP_LAYERS[name]]]
 
 
 @dataclass(frozen=True, slots=True)

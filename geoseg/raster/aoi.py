@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
+from geoseg.raster.opening import explain_fault
 
 SUBPIXELS = 256
 """Corners are rounded to 1 / 256 pixel: a power of two, so that shifting them by whole pixels is exact in floats."""
@@ -142,7 +143,7 @@ def _read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
             areal = _list_areal(path, shapes)
     except (*OGR_FAULTS, shapely.GEOSException, OSError, UnicodeError) as error:
         raise InputError(
-            f"area {path}: not readable as vector data ({error})",
+            f"area {path}: not readable as vector data ({explain_fault(error)})",
             expected="GeoJSON, GeoPackage, FlatGeobuf, Shapefile, ...",
             remedy="check the file with ogrinfo",
         ) from error

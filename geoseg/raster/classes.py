@@ -15,7 +15,7 @@ from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
 from geoseg.legend import ClassLegend
 from geoseg.raster.cog import read_legend
-from geoseg.raster.opening import open_dataset
+from geoseg.raster.opening import explain_fault, open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, RasterSource, gdal_environment
 from geoseg.raster.source import describe_dataset, fingerprint_source, locate_raster
 
@@ -68,23 +68,27 @@ class ClassRaster:
         return classes
 
 
-def open_class_raster(path: str | Path) -> ClassRaster:
+def open_class_raster(path: str | Path, *, confidence: bool = False) -> ClassRaster:
     """Check a class raster: one band of integers, georeferenced.
 
+    Args:
+        path: the raster.
+        confidence: whether that of the confidence is meant, which is told from others only here.
+
     Raises:
-        InputError: it is missing, broken, not georeferenced, has several bands or no integers.
+        InputError: it is missing, broken, not georeferenced, has several bands or no integers, or holds confidence.
     """
     name = locate_raster(path)
     try:
         with warnings.catch_warnings(), gdal_environment(name):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with open_dataset(name) as dataset:
-                _check_kind(name, dataset)
+                _check_kind(name, dataset, confidence=confidence)
                 source = replace(describe_dataset(name, dataset, (1,)), palette=None)
                 legend, files = read_legend(dataset), list(dataset.files) or [name]
     except GDAL_FAULTS as error:
         raise InputError(
-            f"{name}: not readable as a raster ({error})",
+            f"{name}: not readable as a raster ({explain_fault(error)})",
             expected="a complete class raster that GDAL opens",
             remedy="check the file with `gdalinfo FILE`; copy or download it again if it is incomplete",
         ) from error
@@ -96,7 +100,29 @@ def open_class_raster(path: str | Path) -> ClassRaster:
     return ClassRaster(source, nodata, legend)
 
 
-def _check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
+def refuse_classes(path: str | Path) -> None:
+    """See that a raster, which can be opened, is no class raster of geoseg, whose colours would be taken for imagery.
+
+    Raises:
+        InputError: it is one.
+    """
+    with gdal_environment(str(path)), open_dataset(path) as dataset:
+        if read_legend(dataset) is not None:
+            raise InputError(
+                f"{path}: a class raster that geoseg wrote",
+                expected="imagery",
+                remedy="use `geoseg polygonize` for classes",
+            )
+
+
+def _check_kind(name: str, dataset: rasterio.DatasetReader, *, confidence: bool) -> None:
+    is_own = dataset.tags().get("TIFFTAG_SOFTWARE", "").startswith("geoseg")
+    if is_own and dataset.descriptions == ("confidence",) and not confidence:
+        raise InputError(
+            f"{name}: a confidence raster that geoseg wrote",
+            expected="a class raster",
+            remedy="give the file of --classes-raster",
+        )
     dtype = np.dtype(dataset.dtypes[0])
     if dataset.count != 1 or dtype.kind not in "ui":
         raise InputError(

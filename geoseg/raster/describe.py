@@ -10,7 +10,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid
-from geoseg.raster.opening import open_dataset
+from geoseg.raster.opening import explain_fault, open_dataset
 from geoseg.raster.reader import GDAL_FAULTS, RasterSource, gdal_environment
 from geoseg.raster.source import open_raster
 from geoseg.redact import redact
@@ -84,7 +84,9 @@ def describe_raster(path: str | Path) -> RasterDescription:
         with gdal_environment(source.path), open_dataset(source.path) as dataset:
             driver, count, files = dataset.driver, dataset.count, tuple(dataset.files)
     except GDAL_FAULTS as error:
-        raise InputError(f"{path}: not readable as a raster ({error})", remedy="check it with gdalinfo") from error
+        raise InputError(
+            f"{path}: not readable as a raster ({explain_fault(error)})", remedy="check it with gdalinfo"
+        ) from error
     grid, crs = source.grid, CRS.from_wkt(source.grid.crs)
     return RasterDescription(
         path=redact(source.path),

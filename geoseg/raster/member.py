@@ -58,7 +58,7 @@ def open_member(classes: Path, confidence: Path, *, scene: SceneInfo, datetime: 
         InputError: one is missing or broken, names no classes, or their grids differ; or the datetime is none.
     """
     parse_datetime(datetime)
-    raster, other = open_class_raster(classes), open_class_raster(confidence)
+    raster, other = open_class_raster(classes), open_class_raster(confidence, confidence=True)
     if raster.legend is None:
         raise InputError(
             f"{classes}: class ids without names",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio._path import _parse_path
 from rasterio.enums import Interleaving
 from rasterio.env import ensure_env_with_credentials
@@ -35,6 +36,15 @@ _DAMAGE = re.compile(
     r"|Invalid data type for tag (Strip|Tile)|Discarding \d+ bytes|JPEGLib:|libjpeg:"
     r'|Null count for "Geo|unit of measure not found'
 )
+_PLAIN = (
+    (r"(\S+: ?)?TIFF\w+: ?Read error.*got \d+ bytes, expected \d+", "the file ends before them"),
+    (r"(\S+: ?)?TIFF\w+: ?Failed to read directory at offset \d+", "its table of contents is cut off or damaged"),
+    (r"'.*' not recognized as being in a supported file format\.", "not recognized as any format that GDAL reads"),
+    (r";? ?It might help to specify the correct driver.*", ""),
+    (r"'utf-8' codec can't decode .*", "text in it is not UTF-8"),
+)
+"""What libraries say of a file, and what that means to its owner."""
+
 _THREAD = threading.local()
 
 
@@ -94,6 +104,17 @@ def measure_block(name: str, dataset: DatasetReader) -> int:
             remedy="write it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE FILE tiled.tif",
         )
     return int(largest)
+
+
+def explain_fault(error: BaseException) -> str:
+    """What a library said of a file, in plain words where they are known, in one line."""
+    # GDAL's own words are in the cause; rasterio's "Read failed. See previous exception for details." says nothing.
+    while isinstance(error.__cause__, CPLE_BaseError):
+        error = error.__cause__
+    told = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    for pattern, words in _PLAIN:
+        told = re.sub(pattern, words, told)
+    return told
 
 
 @contextmanager

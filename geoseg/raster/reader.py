@@ -20,7 +20,7 @@ from rasterio.windows import Window as DatasetWindow
 
 from geoseg.errors import InputError
 from geoseg.grid import GeoGrid, Window
-from geoseg.raster.opening import heed_warnings, is_remote, open_dataset
+from geoseg.raster.opening import explain_fault, heed_warnings, is_remote, open_dataset
 from geoseg.raster.scale import ByteScale
 from geoseg.redact import hide_credentials
 
@@ -49,7 +49,8 @@ STRIP_ROWS = 512
 THREAD_DATASETS = 4
 """A mosaic goes to and fro between the rasters of the scenes that overlap."""
 
-GDAL_FAULTS = (RasterioError, CPLE_BaseError, OSError)
+GDAL_FAULTS = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError)
+"""The last one: rasterio decodes what GDAL says, which may quote any byte of a file."""
 
 _THREAD = threading.local()
 
@@ -190,7 +191,7 @@ class RasterSource:
         except GDAL_FAULTS as error:
             raise InputError(
                 f"{self.path}: pixels cannot be read in rows {window.row} to {window.row_stop}, "
-                f"columns {window.col} to {window.col_stop} ({_last_line(error)})",
+                f"columns {window.col} to {window.col_stop} ({explain_fault(error)})",
                 expected="a complete file",
                 remedy="copy or download the raster again; `gdalinfo -checksum FILE` tells whether it is whole",
             ) from error
@@ -285,10 +286,3 @@ def close_thread_dataset() -> None:
     """Close the datasets that this thread keeps open between reads."""
     for dataset in _THREAD.__dict__.pop("datasets", {}).values():
         dataset.close()
-
-
-def _last_line(error: BaseException) -> str:
-    # GDAL's own words are in the cause; rasterio's "Read failed. See previous exception for details." says nothing.
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]

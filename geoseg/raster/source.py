@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import Window
 from geoseg.raster.georeference import read_grid
-from geoseg.raster.opening import is_remote, measure_block, open_dataset
+from geoseg.raster.opening import explain_fault, is_remote, measure_block, open_dataset
 from geoseg.raster.reader import (
     GDAL_FAULTS,
     RasterSource,
@@ -78,7 +78,7 @@ def open_raster(
 
 def _unreadable(name: str, error: Exception) -> InputError:
     return InputError(
-        f"{name}: not readable as a raster ({error})",
+        f"{name}: not readable as a raster ({explain_fault(error)})",
         expected="a complete raster that GDAL opens (GeoTIFF, COG, VRT, JPEG 2000, ...)",
         remedy="check the file with `gdalinfo FILE`; copy or download it again if it is incomplete",
     )
@@ -111,10 +111,13 @@ def locate_raster(path: str | Path) -> str:
         raise InputError(
             f"{name}: a directory",
             expected="one raster",
-            remedy="join its files into one raster: gdalbuildvrt scene.vrt DIRECTORY/*.tif",
+            remedy="scenes become one map with `geoseg batch DIRECTORY -o region`, parts of a scene one raster with "
+            "`gdalbuildvrt scene.vrt DIRECTORY/*.tif`",
         )
     if not local.is_file():
         raise InputError(f"{name}: a pipe or a device", expected="a raster file", remedy="save it as a file first")
+    if not local.stat().st_size:
+        raise InputError(f"{name}: an empty file", expected="a raster file", remedy="copy or download it again")
     return str(local.absolute())
 
 

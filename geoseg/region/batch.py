@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import textwrap
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.catalog.find import find_scenes
-from geoseg.catalog.scene import SceneRef
 from geoseg.catalog.search import StacSearch
 from geoseg.errors import InputError, OutputError
 from geoseg.models.package import load_package
 from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import read_area
-from geoseg.region.making import make_scene
-from geoseg.region.outputs import RegionOutputs, check_database_url, make_outputs
+from geoseg.raster.mosaic import Precedence
+from geoseg.region.layers import check_layout
+from geoseg.region.making import MadeScene, make_scene
+from geoseg.region.outputs import RegionOutputs, check_database_url, check_region, make_outputs
 from geoseg.region.progress import RegionProgress
 from geoseg.region.report import write_reports
 from geoseg.region.result import BatchResult
-from geoseg.region.scenes import Look, SceneSetting, find_done, look_at_scenes
-from geoseg.region.settings import BatchJob, Precedence
-from geoseg.region.state import BATCH_FILE, RegionFolder, SceneState, hold_region, write_json
+from geoseg.region.scenes import SceneSetting, find_done, look_at_scenes
+from geoseg.region.settings import BatchJob
+from geoseg.region.state import BATCH_FILE, RegionFolder, hold_region, write_json
 from geoseg.run.finish import MinUnit, Simplification, check_steps
 from geoseg.run.memory import parse_bytes
-from geoseg.run.scheduler import ON_THIS_MACHINE, open_scheduler
+from geoseg.run.scheduler import ON_THIS_MACHINE, keep_processes, open_scheduler
 from geoseg.run.segment import DEFAULT_MODEL, TILE_PX, check_tile_px, choose_device
 
 GONE = "it is no longer among the sources"
-
-
-@dataclass(frozen=True, slots=True)
-class MadeScene:
-    """A scene and what became of it; `look` is None where it could not be opened."""
-
-    ref: SceneRef
-    look: Look | None
-    state: SceneState
-    computed: bool
 
 
 def batch(
@@ -100,7 +91,8 @@ def batch(
         format: of the layers; .gpkg, .geojson, .geojson.gz, .geojsonl, .geojsonseq, .fgb, .parquet or .pmtiles.
         classes_raster: whether the mosaic of classes is written as a GeoTIFF as well.
         confidence_raster: whether that of the confidence is.
-        postgis: URL of a PostGIS database that gets the layers as tables as well.
+        postgis: URL of a PostGIS database that gets the layers as tables as well; not those of zones, which have a CRS
+            each.
         retries: how often a scene is tried again where a file or server failed.
         refine: whether the model's refiner is used, where it has one.
         device: "auto", "cpu" or "cuda".
@@ -141,11 +133,15 @@ def run_batch(job: BatchJob, directory: Path, *, fresh: bool = False, progress: 
     start, progress = time.perf_counter(), progress or Silence()
     directory = directory.absolute()
     setting = _prepare(job, directory, fresh=fresh)
-    with hold_region(directory) as folder, _promise():
+    with hold_region(directory) as folder, _promise(), keep_processes():
         progress.start("find scenes", None)
         refs = find_scenes(job.sources, stac=job.stac, aoi=job.aoi, asset=job.asset, skip=directory)
         looks = look_at_scenes(refs, setting, progress)
-        known = [find_done(look, setting) if look and not look.outside else None for look in looks]
+        check_region([look.grid for look in looks if look and not look.outside], setting)
+        known = [
+            find_done(look, folder.read_state(look.ref.id), setting) if look and not look.outside else None
+            for look in looks
+        ]
         account = {"run": setting.run, "started": _now(), "stage": "scenes", "asked": job.describe()}
         account["scenes"] = {
             ref.id: {"pixels": look.pixels if look else 0, "kept": state is not None}
@@ -156,7 +152,7 @@ def run_batch(job: BatchJob, directory: Path, *, fresh: bool = False, progress: 
             progress, sum(look.pixels for look, state in zip(looks, known, strict=True) if look and state is None)
         )
         scenes = [
-            _settle(ref, look, state, setting=setting, bar=bar)
+            MadeScene(ref, look, state) if state else make_scene(ref, look, setting, bar)
             for ref, look, state in zip(refs, looks, known, strict=True)
         ]
         folder.forget_work({scene.ref.id for scene in scenes if scene.state.state == "failed"})
@@ -165,7 +161,7 @@ def run_batch(job: BatchJob, directory: Path, *, fresh: bool = False, progress: 
         outputs = make_outputs(done, setting, progress) if done else RegionOutputs.nothing(directory)
         result = _sum_up(scenes, outputs, folder, seconds=time.perf_counter() - start)
         progress.start("write reports", None)
-        write_reports(result, [(s.ref, s.look, s.state) for s in scenes], setting, account | {"finished": _now()})
+        write_reports(result, scenes, setting, account | {"finished": _now()})
     if not done:
         raise _fail(result)
     return result
@@ -191,27 +187,13 @@ def _prepare(job: BatchJob, directory: Path, *, fresh: bool) -> SceneSetting:
         check_steps(package.legend, ["roads"])
     if job.aoi is not None:
         read_area(job.aoi)
+    check_layout(job.split, job.crs)
     check_database_url(job)
     device = choose_device(job.device, here=job.scheduler in ON_THIS_MACHINE)
     if job.scheduler not in ON_THIS_MACHINE:
         with open_scheduler(job.scheduler):
             pass
     return SceneSetting(job, package, device, RegionFolder(directory), uuid.uuid4().hex, fresh)
-
-
-def _settle(
-    ref: SceneRef, look: Look | None, known: SceneState | None, *, setting: SceneSetting, bar: RegionProgress
-) -> MadeScene:
-    if known is not None:
-        return MadeScene(ref, look, known, computed=False)
-    if look is not None and look.outside:
-        bar.advance(look.pixels)
-        outside = SceneState("outside", setting.run, reason=look.outside, pixels=look.pixels)
-        return MadeScene(ref, look, setting.folder.write_state(ref.id, outside), computed=False)
-    look, state = make_scene(ref, look, setting, bar)
-    if state.state == "failed":
-        bar.note(f"{ref.id} failed: {state.reason.splitlines()[0]}")
-    return MadeScene(ref, look, state, computed=state.state == "done")
 
 
 def _sum_up(
@@ -244,10 +226,10 @@ def _sum_up(
 
 def _fail(result: BatchResult) -> InputError:
     reasons = [f"{name}: {reason}" for name, reason in [*result.failed.items(), *result.skipped.items()]]
-    more = f"\n  and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    told = "\n  ".join(reasons[:3])
+    more = [f"and {len(reasons) - 3} more"] if len(reasons) > 3 else []
+    told = textwrap.indent("\n".join(reasons[:3] + more), "    ")
     return InputError(
-        f"no scene could be done:\n  {told}{more}",
+        f"no scene could be done:\n{told}",
         expected="at least one scene that can be used",
         remedy=f"{result.page} tells about each",
     )

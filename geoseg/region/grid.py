@@ -67,7 +67,7 @@ def choose_grid(scenes: Sequence[GeoGrid], *, crs: str | None = None, resolution
         OptionError: the CRS or the resolution is none.
         InputError: a scene has no place in the CRS.
     """
-    wkt = _choose_crs(scenes) if crs is None else _parse_crs(crs)
+    wkt = _choose_crs(scenes) if crs is None else parse_crs(crs)
     if resolution_m is None:
         common = _join_grids(scenes) if is_same_crs(wkt, scenes[0].crs) else None
         if common is not None:
@@ -84,6 +84,21 @@ def choose_grid(scenes: Sequence[GeoGrid], *, crs: str | None = None, resolution
     right, bottom = math.ceil(bounds[2] / step - SNAP), math.floor(bounds[1] / step + SNAP)
     transform = Affine(step, 0, left * step, 0, -step, top * step)
     return GeoGrid(wkt, transform, max(1, top - bottom), max(1, right - left))
+
+
+def parse_crs(text: str) -> str:
+    """A CRS that a user names, as WKT.
+
+    Raises:
+        OptionError: it is none that maps have.
+    """
+    try:
+        crs = CRS.from_user_input(text)
+    except CRSError as error:
+        raise OptionError(f"--crs {text}", expected="a CRS, as EPSG:32737", remedy="see https://epsg.org") from error
+    if not (crs.is_projected or crs.is_geographic):
+        raise OptionError(f"--crs {text}, which is neither projected nor geographic", expected="one that maps have")
+    return crs.to_wkt()
 
 
 def cut_grid(grid: GeoGrid, window: Window) -> GeoGrid:
@@ -152,16 +167,6 @@ def _is_torn(crs: str, lat: float) -> bool:
     x, y = make_transformer(LONLAT, crs).transform([180 - 1e-6, -180 + 1e-6], [lat, lat])
     # Two millionths of a degree are less than a metre; the tear is as wide as the CRS.
     return not math.hypot(x[1] - x[0], y[1] - y[0]) < 1
-
-
-def _parse_crs(text: str) -> str:
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError as error:
-        raise OptionError(f"--crs {text}", expected="a CRS, as EPSG:32737", remedy="see https://epsg.org") from error
-    if not (crs.is_projected or crs.is_geographic):
-        raise OptionError(f"--crs {text}, which is neither projected nor geographic", expected="one that maps have")
-    return crs.to_wkt()
 
 
 def _join_grids(scenes: Sequence[GeoGrid]) -> GeoGrid | None:

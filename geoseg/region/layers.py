@@ -16,7 +16,7 @@ from geoseg.raster.aoi import parse_aoi
 from geoseg.raster.member import MosaicMember, open_member
 from geoseg.raster.mosaic import ClassMosaic, Precedence
 from geoseg.raster.scene import SceneInfo
-from geoseg.region.grid import choose_grid, cut_grid, find_zone_window, find_zones
+from geoseg.region.grid import choose_grid, cut_grid, find_zone_window, find_zones, parse_crs
 from geoseg.region.parts import RegionMember, RegionResult, sum_up
 from geoseg.region.split import Split, check_parts, find_scenes, find_sheets, name_part, split_layers
 from geoseg.run.execute import SegmentResult, execute
@@ -107,11 +107,9 @@ def write_region(
     Raises:
         GeosegError: an input, an option or an output cannot work; no file is half-written.
     """
-    how = Split.parse(split)
+    how = check_layout(split, crs)
     if not members:
         raise InputError("a region of no scene", expected="at least one")
-    if how.kind == "utm" and crs is not None:
-        raise OptionError(f"--crs {crs} and a grid for each UTM zone", expected="one of both", remedy="leave out --crs")
     # Where scenes are parts, features name them by what tells them apart until each is in its place.
     names = {member.id: member.name or member.id for member in members}
 
@@ -166,13 +164,35 @@ def write_region(
     return sum_up({part: tuple(files) for part, files in parts.items()}, [result])
 
 
+def check_layout(split: str, crs: str | None) -> Split:
+    """How the output is divided, if it can be in that CRS.
+
+    Raises:
+        OptionError: it cannot, or one of both is none.
+    """
+    how = Split.parse(split)
+    if how.kind == "utm" and crs is not None:
+        raise OptionError(f"--crs {crs} and a grid for each UTM zone", expected="one of both", remedy="leave out --crs")
+    wkt = None if crs is None else parse_crs(crs)
+    if how.kind == "sheet" and wkt is not None:
+        find_sheets(wkt, how.side_m)
+    return how
+
+
+def cut_to_area(grid: GeoGrid, aoi: str | Path | None) -> GeoGrid:
+    """The part of a grid that holds the area of interest.
+
+    Raises:
+        InputError: there is none.
+    """
+    return grid if aoi is None else cut_grid(grid, parse_aoi(aoi, grid).window)
+
+
 def _lay_mosaic(
     members: Sequence[MosaicMember], precedence: Precedence, grid: GeoGrid, aoi: str | Path | None
 ) -> ClassMosaic:
-    if aoi is None:
-        return ClassMosaic(grid, tuple(members), precedence)
-    cut = cut_grid(grid, parse_aoi(aoi, grid).window)
-    return ClassMosaic(cut, tuple(members), precedence, parse_aoi(aoi, cut))
+    cut = cut_to_area(grid, aoi)
+    return ClassMosaic(cut, tuple(members), precedence, None if aoi is None else parse_aoi(aoi, cut))
 
 
 def _write_zones(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
+from geoseg.catalog.find import renew_scene
 from geoseg.catalog.scene import SceneRef
-from geoseg.errors import BudgetError, GeosegError, InputError, ModelError, OptionError, OutputError
+from geoseg.errors import BudgetError, GeosegError, ModelError, OptionError, OutputError
 from geoseg.layers.overlay import render_overlay
 from geoseg.redact import redact
 from geoseg.region.progress import RegionProgress, SceneProgress
-from geoseg.region.scenes import Look, SceneSetting, look_at_scene
+from geoseg.region.scenes import Look, SceneSetting, find_done, look_at_scene
 from geoseg.region.state import (
     CLASSES,
     CONFIDENCE,
@@ -24,37 +25,59 @@ from geoseg.region.state import (
     write_json,
 )
 from geoseg.run.classes import predict_classes
+from geoseg.run.execute import ChangedError
+from geoseg.run.scheduler import UnreachableError
 
 THUMBNAIL_PX = 512
 BACKOFF_S, LONGEST_PAUSE_S = 0.5, 30.0
 DISK_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
-class ChangedError(InputError):
-    """A scene that was replaced while it was read."""
+@dataclass(frozen=True, slots=True)
+class MadeScene:
+    """A scene and what became of it; `look` is None where it could not be opened."""
+
+    ref: SceneRef
+    look: Look | None
+    state: SceneState
+    computed: bool = False
+
+    @property
+    def date(self) -> str | None:
+        """Of the acquisition, as far as known; ISO 8601."""
+        return self.look.date if self.look else self.ref.datetime
 
 
-def make_scene(
-    ref: SceneRef, look: Look | None, setting: SceneSetting, region: RegionProgress
-) -> tuple[Look | None, SceneState]:
+def make_scene(ref: SceneRef, look: Look | None, setting: SceneSetting, region: RegionProgress) -> MadeScene:
     """Predict a scene, as often as the job says; what is wrong with it is told in its state and nowhere else.
 
     Raises:
         OutputError: nothing can be written any more.
         GeosegError: the dask scheduler is gone.
     """
-    tell = _Teller(setting, ref.id)
+    known, tell = None if setting.fresh else setting.folder.read_state(ref.id), _Teller(setting, ref.id)
+    # What an earlier run made stays known: it is of use once the scene can be read again.
+    kept = SceneState("running", setting.run)
+    kept = kept if known is None else replace(kept, key=known.key, files=known.files)
     shown = SceneProgress(region, look.pixels if look else 0, tell)
     try:
         for attempt in count(1):
             began = time.perf_counter()
-            state = SceneState("running", setting.run, attempts=attempt, pixels=look.pixels if look else 0)
+            state = replace(kept, attempts=attempt, pixels=look.pixels if look else 0)
             tell.begin(state)
             shown.begin()
             try:
-                # At a second attempt the file may be another one.
-                look = look_at_scene(ref, setting) if look is None or attempt > 1 else look
-                return look, _make(look, state, setting, shown, began=began)
+                if look is None or attempt > 1:
+                    # At a second attempt the file may be another one, or its address have run out.
+                    ref = renew_scene(ref, setting.job.image) if attempt > 1 else ref
+                    look = look_at_scene(ref, setting)
+                    done = find_done(look, known, setting)
+                    if done is not None:
+                        return MadeScene(ref, look, done)
+                if look.outside:
+                    outside = replace(state, state="outside", reason=look.outside, pixels=look.pixels)
+                    return MadeScene(ref, look, setting.folder.write_state(ref.id, outside))
+                return MadeScene(ref, look, _make(look, state, setting, shown, began=began), computed=True)
             except OutputError:
                 raise
             except Exception as error:  # of whatever kind: it is this scene's, and the others go on
@@ -62,7 +85,8 @@ def make_scene(
                 reason = explain(error)
                 if attempt > setting.job.retries or not may_pass(error):
                     failed = replace(state, state="failed", reason=reason, seconds=time.perf_counter() - began)
-                    return look, setting.folder.write_state(ref.id, failed)
+                    region.note(f"{ref.id} failed: {reason.splitlines()[0]}")
+                    return MadeScene(ref, look, setting.folder.write_state(ref.id, failed))
                 region.note(f"{ref.id}: {reason.splitlines()[0]}; trying again")
                 time.sleep(min(BACKOFF_S * 2 ** (attempt - 1), LONGEST_PAUSE_S))
     finally:
@@ -85,7 +109,7 @@ def explain(error: Exception) -> str:
 
 
 def _refuse_to_go_on(error: Exception) -> None:
-    if type(error) is GeosegError:  # the scheduler's, which all scenes need
+    if type(error) is GeosegError or isinstance(error, UnreachableError):  # the scheduler's, which all scenes need
         raise error
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         raise OutputError(

@@ -10,14 +10,17 @@ from typing import Any
 from geoseg import __version__
 from geoseg.catalog.items import COLLECTION, ITEMS, SceneItem, write_items
 from geoseg.errors import OptionError
+from geoseg.grid import GeoGrid
 from geoseg.layers.database import parse_database
-from geoseg.layers.postgis import load_layer
-from geoseg.layers.read import is_layer_path, split_name
+from geoseg.layers.postgis import check_database, load_layer
+from geoseg.layers.read import ROADS, is_layer_path, split_name
+from geoseg.layers.stream import describe_map
 from geoseg.layers.style import is_own_style
 from geoseg.progress import Progress
 from geoseg.raster import categories
-from geoseg.region.grid import choose_grid
-from geoseg.region.layers import RegionMember, write_region
+from geoseg.raster.aoi import read_area
+from geoseg.region.grid import LONLAT, choose_grid
+from geoseg.region.layers import RegionMember, check_layout, cut_to_area, write_region
 from geoseg.region.scenes import Look, SceneSetting
 from geoseg.region.settings import BatchJob
 from geoseg.region.state import (
@@ -34,7 +37,9 @@ from geoseg.region.state import (
     stamp_file,
     write_json,
 )
+from geoseg.run.execute import check_plan
 from geoseg.run.job import digest
+from geoseg.tiles.plan import TilePlan
 
 ACCOUNT_FILE, WORK = "region.json", "region"
 
@@ -62,14 +67,48 @@ def check_database_url(job: BatchJob) -> None:
     """Refuse a database that would not be what is meant, before anything is done.
 
     Raises:
-        OptionError: the URL cannot be read, or the parts of the map would remove each other from the tables.
+        OptionError: the URL cannot be read, the parts of the map would remove each other from the tables or are of
+            several CRSs, or the format keeps no whole features.
     """
-    if job.postgis is not None and parse_database(job.postgis).replace != "none" and job.split != "none":
+    if job.postgis is None:
+        return
+    if parse_database(job.postgis).replace != "none" and job.split != "none":
         raise OptionError(
             f"a map of parts (--split {job.split}) into tables of which each load removes other rows",
             expected="--split none, or a URL without ?replace=",
             remedy="leave out one of them",
         )
+    if job.split == "utm":
+        raise OptionError(
+            "a map in the CRS of each UTM zone (--split utm) into tables of one CRS",
+            expected="--split none, scene or sheet:SIZE_M",
+            remedy="leave out one of both; --crs names the CRS of the tables",
+        )
+    if job.format == ".pmtiles":
+        raise OptionError(
+            "--format .pmtiles, which holds features in pieces, and --postgis",
+            expected="another format",
+            remedy="leave out one of both",
+        )
+
+
+def check_region(scenes: Sequence[GeoGrid], setting: SceneSetting) -> None:
+    """What would fail at the end of hours of work fails now: the grid of the map, its division, the database.
+
+    Raises:
+        GeosegError: scenes have no common place, the map would be too large, sheets have no lengths, or the database
+            would not take the layers.
+    """
+    job = setting.job
+    if not scenes or job.split == "utm":
+        return
+    grid = cut_to_area(choose_grid(scenes, crs=job.crs, resolution_m=job.resolution_m), job.aoi)
+    check_layout(job.split, grid.crs)
+    options = job.finish.options(setting.package.legend, pixel_m=max(grid.ground_resolution_m()))
+    check_plan(TilePlan(grid, (job.tile_px, job.tile_px)), options, Path(f"region{job.format}"))
+    if job.postgis is not None:
+        written = LONLAT if job.format.startswith(".geojson") else grid.crs
+        check_database(job.postgis, describe_map(roads=job.finish.roads), written)
 
 
 def make_outputs(done: Done, setting: SceneSetting, progress: Progress) -> RegionOutputs:
@@ -84,6 +123,9 @@ def make_outputs(done: Done, setting: SceneSetting, progress: Progress) -> Regio
     files: dict[str, Stamp] = known.get("files", {})
     whole = known.get("key") == wanted and all(is_same_file(directory / name, stamp) for name, stamp in files.items())
     if setting.fresh or not whole:
+        # Before: of another format, but the same name, the new layer's style takes the old one's place.
+        for name in files:
+            _remove_style(directory / name)
         known = {"key": wanted, **_write_layers(done, setting, progress)}
         # Those that an earlier run wrote under other names show another state of the region.
         for name in set(files) - set(known["files"]):
@@ -112,13 +154,19 @@ def _find_key(done: Done, setting: SceneSetting) -> str:
     members = [(look.ref.id, look.date, look.name, state.key, state.files) for look, state in done]
     checksums = [(*facts, {name: stamp[2] for name, stamp in files.items()}) for *facts, files in members]
     ways = [job.crs, job.resolution_m, job.precedence, job.split, job.format, asdict(job.finish)]
-    return digest([__version__, checksums, ways, job.classes_raster, job.confidence_raster])
+    area = None if job.aoi is None else list(map(str, read_area(job.aoi)))
+    return digest([__version__, checksums, ways, area, job.classes_raster, job.confidence_raster])
 
 
 def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict[str, Any]:
     job, directory, package = setting.job, setting.folder.directory, setting.package
     output = directory / ("" if job.split == "none" else "layers") / f"region{job.format}"
     rasters = {key: output.with_name(f"region_{key}.tif") for key in ("classes", "confidence")}
+    if not job.finish.roads:
+        # Those of an earlier run would be taken for the new layer's.
+        for path in output.parent.glob(f"region*_{ROADS}{job.format}"):
+            _remove_layer(path)
+            _remove_style(path)
     result = write_region(
         [_make_member(look, setting) for look, _ in done],
         output,
@@ -136,7 +184,8 @@ def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict
         workers=job.workers,
         tile_px=job.tile_px,
         memory=job.memory,
-        work_dir=setting.folder.work / WORK,
+        # Of zones each has a folder of its own in it, which no other run would take for its own.
+        work_dir=setting.folder.work / WORK / ("zones" if job.split == "utm" else "whole"),
         fresh=setting.fresh,
         overwrite=True,
         progress=progress,
@@ -155,11 +204,15 @@ def _relate(path: Path, directory: Path) -> str:
 
 
 def _remove_layer(path: Path) -> None:
+    for beside in (path, path.with_name(f"{path.name}.aux.xml")):
+        beside.unlink(missing_ok=True)
+
+
+def _remove_style(path: Path) -> None:
     stem = split_name(path)[0] if is_layer_path(path) else path.stem
     style = path.with_name(f"{stem}.qml")
-    is_own = is_own_style(style) or categories.is_own_style(style)
-    for beside in (path, path.with_name(f"{path.name}.aux.xml"), *([style] if is_own else [])):
-        beside.unlink(missing_ok=True)
+    if is_own_style(style) or categories.is_own_style(style):
+        style.unlink()
 
 
 def _make_member(look: Look, setting: SceneSetting) -> RegionMember:
@@ -184,8 +237,10 @@ def _write_catalog(done: Done, setting: SceneSetting, outputs: Sequence[Path]) -
         files = {key: place / name for key, name in assets.items()}
         items.append(SceneItem(look.ref.id, look.grid, files, look.date, look.ref.item, about))
     # Scenes of several zones have a common place in degrees only.
-    crs = "EPSG:4326" if job.split == "utm" else job.crs
-    grid = choose_grid([look.grid for look, _ in done], crs=crs)
+    is_whole = job.split != "utm"
+    grids = [look.grid for look, _ in done]
+    grid = choose_grid(grids, crs=job.crs if is_whole else LONLAT, resolution_m=job.resolution_m)
+    grid = cut_to_area(grid, job.aoi if is_whole else None)
     files = {_name_asset(path): path for path in outputs} | {"report": directory / PAGE_FILE}
     region = SceneItem("region", grid, files, properties=about)  # no scene's id
     kept = {item.id for item in (*items, region)}

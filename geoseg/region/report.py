@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,40 +12,43 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geoseg import __version__
-from geoseg.catalog.scene import SceneRef
 from geoseg.page import Page
 from geoseg.redact import redact
+from geoseg.region.making import MadeScene
 from geoseg.region.result import BatchResult
-from geoseg.region.scenes import Look, SceneSetting
-from geoseg.region.state import PAGE_FILE, REPORT_FILE, THUMBNAIL, RegionFolder, SceneState, write_json
+from geoseg.region.scenes import SceneSetting
+from geoseg.region.state import PAGE_FILE, REPORT_FILE, THUMBNAIL, RegionFolder, write_json
 
-PICTURE_PX = 320
+PICTURE_PX, LEAST_PX = 320, 48
+PICTURES_PX = 150 * PICTURE_PX**2
+"""Of all pictures together: a page of thousands of scenes opens too."""
+
 PICTURES_AT_A_TIME = 40
 
-Scene = tuple[SceneRef, Look | None, SceneState]
 
-
-def write_reports(result: BatchResult, scenes: Sequence[Scene], setting: SceneSetting, account: dict[str, Any]) -> None:
+def write_reports(
+    result: BatchResult, scenes: Sequence[MadeScene], setting: SceneSetting, account: dict[str, Any]
+) -> None:
     """Write the region's `report.html` and, last of all, `report.json`.
 
     Raises:
         OutputError: they cannot be written.
     """
-    folder = RegionFolder(result.directory)
+    folder = setting.folder
     _make_page(result, scenes, setting, account).write(result.directory / PAGE_FILE)
     told = [
         {
-            "id": ref.id,
-            "source": redact(ref.path),
-            "state": state.state,
-            "reason": state.reason,
-            "datetime": look.date if look else ref.datetime,
-            "pixels": state.pixels,
-            "seconds": state.seconds,
-            "attempts": state.attempts,
-            "report": str(folder.scene(ref.id).relative_to(folder.directory) / REPORT_FILE),
+            "id": scene.ref.id,
+            "source": redact(scene.ref.path),
+            "state": scene.state.state,
+            "reason": scene.state.reason,
+            "datetime": scene.date,
+            "pixels": scene.state.pixels,
+            "seconds": scene.state.seconds,
+            "attempts": scene.state.attempts,
+            "report": str(folder.scene(scene.ref.id).relative_to(folder.directory) / REPORT_FILE),
         }
-        for ref, look, state in scenes
+        for scene in scenes
     ]
     facts = {key: account[key] for key in ("run", "started", "finished", "asked")}
     package = {"name": setting.package.name, "checksum": setting.package.fingerprint}
@@ -52,7 +56,9 @@ def write_reports(result: BatchResult, scenes: Sequence[Scene], setting: SceneSe
     write_json(result.directory / REPORT_FILE, content)
 
 
-def _make_page(result: BatchResult, scenes: Sequence[Scene], setting: SceneSetting, account: dict[str, Any]) -> Page:
+def _make_page(
+    result: BatchResult, scenes: Sequence[MadeScene], setting: SceneSetting, account: dict[str, Any]
+) -> Page:
     page = Page(f"Region {result.directory.name}")
     page.add_text(
         f"{len(result.done)} of {len(scenes)} scenes are done, {len(result.computed)} of them by the run that began "
@@ -81,30 +87,30 @@ def _make_page(result: BatchResult, scenes: Sequence[Scene], setting: SceneSetti
         page.add_heading("Left out")
         page.add_table(["scene", "reason"], result.skipped.items())
     page.add_heading("Scenes")
-    page.add_table(["scene", "state", "acquired", "Mpx", "seconds", "attempts"], [_row(*scene) for scene in scenes])
+    page.add_table(["scene", "state", "acquired", "Mpx", "seconds", "attempts"], [_row(scene) for scene in scenes])
     page.add_key({entry.name: entry.color for entry in setting.package.legend.classes if entry.kind != "background"})
-    _add_pictures(page, result)
+    _add_pictures(page, result, setting.folder)
     return page
 
 
-def _row(ref: SceneRef, look: Look | None, state: SceneState) -> tuple[object, ...]:
-    date = (look.date if look else ref.datetime) or "-"
-    return ref.id, state.state, date, state.pixels / 1e6, state.seconds, state.attempts
+def _row(scene: MadeScene) -> tuple[object, ...]:
+    state = scene.state
+    return scene.ref.id, state.state, scene.date or "-", state.pixels / 1e6, state.seconds, state.attempts
 
 
-def _add_pictures(page: Page, result: BatchResult) -> None:
-    folder = RegionFolder(result.directory)
+def _add_pictures(page: Page, result: BatchResult, folder: RegionFolder) -> None:
+    side = min(PICTURE_PX, max(LEAST_PX, math.isqrt(PICTURES_PX // max(len(result.done), 1))))
     for first in range(0, len(result.done), PICTURES_AT_A_TIME):
         names = result.done[first : first + PICTURES_AT_A_TIME]
-        pictures = {name: _read_picture(folder.scene(name) / THUMBNAIL) for name in names}
+        pictures = {name: _read_picture(folder.scene(name) / THUMBNAIL, side) for name in names}
         page.add_pictures({name: picture for name, picture in pictures.items() if picture is not None})
 
 
-def _read_picture(path: Path) -> NDArray[np.uint8] | None:
+def _read_picture(path: Path, side_px: int) -> NDArray[np.uint8] | None:
     """A small copy; None where somebody took the picture away."""
     try:
         with Image.open(path) as picture:
-            picture.thumbnail((PICTURE_PX, PICTURE_PX))
+            picture.thumbnail((side_px, side_px))
             return np.asarray(picture.convert("RGB"), np.uint8)
     except OSError:
         return None

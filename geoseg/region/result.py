@@ -76,15 +76,16 @@ class BatchResult:
 
     def format(self) -> str:
         """For people."""
-        lines = [f"{reason.splitlines()[0]} ({name} failed)" for name, reason in self.failed.items()]
-        lines += [f"{reason} ({name} left out)" for name, reason in self.skipped.items()]
+        lines = [f"{name} failed: {reason.splitlines()[0]}" for name, reason in self.failed.items()]
+        lines += [f"{name} left out: {reason}" for name, reason in self.skipped.items()]
         width = max((len(name) for name in self.polygons), default=0)
         lines += [
             f"{name:<{width}}  {count:>9,} polygons  {self.area_m2[name]:>14,.0f} m2"
             for name, count in sorted(self.polygons.items())
         ] or ["no polygons"]
+        plural = "" if len(self.done) == 1 else "s"
         lines.append(
-            f"{len(self.done)} scenes done ({len(self.computed)} by this run), {len(self.failed)} failed, "
+            f"{len(self.done)} scene{plural} done ({len(self.computed)} by this run), {len(self.failed)} failed, "
             f"{len(self.skipped)} left out"
         )
         lines.append(

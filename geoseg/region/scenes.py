@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geoseg.catalog.scene import SceneRef
@@ -13,9 +13,11 @@ from geoseg.grid import GeoGrid
 from geoseg.models.package import ModelPackage
 from geoseg.progress import Progress
 from geoseg.raster.aoi import parse_aoi
+from geoseg.raster.positions import bound_grid
 from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
 from geoseg.redact import redact
+from geoseg.region.grid import parse_crs
 from geoseg.region.settings import BatchJob
 from geoseg.region.state import CLASSES, CONFIDENCE, RegionFolder, SceneState, is_same_file
 from geoseg.run.job import FORMAT, digest
@@ -87,6 +89,8 @@ def look_at_scene(ref: SceneRef, setting: SceneSetting) -> Look:
         GeosegError: it cannot be used.
     """
     job, package = setting.job, setting.package
+    if ref.fault is not None:
+        raise ref.fault
     source = open_raster(ref.path, bands=len(package.bands))
     grid, scene = source.grid, describe_source(source.path)
     area, outside = None, ""
@@ -95,6 +99,8 @@ def look_at_scene(ref: SceneRef, setting: SceneSetting) -> Look:
             area = parse_aoi(job.aoi, grid)
         except InputError as error:  # the area itself was read before
             outside = error.found
+    if job.crs is not None and not outside:
+        bound_grid(grid, parse_crs(job.crs))  # what has no place on the map must not stop the others
     key = [FORMAT, source.fingerprint, package.fingerprint, job.refine, setting.device, job.patch_px]
     facts = {
         "source": redact(ref.path),
@@ -111,13 +117,18 @@ def look_at_scene(ref: SceneRef, setting: SceneSetting) -> Look:
     return Look(ref, fingerprint, grid, ref.datetime or scene.date, scene.name, facts, outside)
 
 
-def find_done(look: Look, setting: SceneSetting) -> SceneState | None:
-    """The state of a scene that an earlier run made from the same in the same way, all of it still there."""
-    known = setting.folder.read_state(look.ref.id)
-    if setting.fresh or known is None or known.key != look.key or known.state != "done":
+def find_done(look: Look, known: SceneState | None, setting: SceneSetting) -> SceneState | None:
+    """The state of a scene that an earlier run made from the same in the same way, all of it still there.
+
+    A later run that could not read the scene may have said otherwise, which is put right.
+    """
+    if setting.fresh or known is None or known.key != look.key:
         return None
     place = setting.folder.scene(look.ref.id)
     whole = set(known.files) == {CLASSES, CONFIDENCE} and all(
         is_same_file(place / name, stamp) for name, stamp in known.files.items()
     )
-    return known if whole else None
+    if not whole:
+        return None
+    done = replace(known, state="done", reason="", pixels=look.pixels, pixels_done=0)
+    return done if done == known else setting.folder.write_state(look.ref.id, done)

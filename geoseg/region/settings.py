@@ -9,20 +9,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from geoseg.catalog.search import StacSearch
 from geoseg.errors import OptionError
 from geoseg.layers.read import SUFFIXES
 from geoseg.layers.write import holds_many
 from geoseg.models.package import list_packages
+from geoseg.raster.mosaic import Precedence
 from geoseg.redact import redact
+from geoseg.region.split import Split
 from geoseg.run.finish import Finish
 from geoseg.run.segment import DEFAULT_MODEL, TILE_PX
 from geoseg.settings import read_settings
-
-Precedence = Literal["newest", "first", "confidence"]
-SHEET = re.compile(r"sheet:(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +59,15 @@ class BatchJob:
     min_area_m2: float = 0.0
 
     def __post_init__(self) -> None:
-        sheet = SHEET.fullmatch(self.split)
+        Split.parse(self.split)
         resolution = self.resolution_m
         faults = [
             (not self.sources and self.stac is None, "no scenes", "sources, or the search of a STAC API"),
             (self.format not in SUFFIXES, f"format {self.format}", f"one of {', '.join(SUFFIXES)}"),
             (
-                self.split not in ("none", "scene", "utm") and not (sheet and float(sheet[1]) > 0),
-                f"split {self.split}",
-                "none, scene, utm or sheet:SIZE_M, such as sheet:5000",
-            ),
-            (
-                self.precedence not in ("newest", "first", "confidence"),
+                self.precedence not in get_args(Precedence),
                 f"precedence {self.precedence}",
-                "newest, first or confidence",
+                ", ".join(get_args(Precedence)),
             ),
             (resolution is not None and not 0 < resolution < math.inf, f"resolution {resolution} m", "metres above 0"),
             (self.retries < 0, f"retries {self.retries}", "0 or more"),
@@ -89,6 +83,11 @@ class BatchJob:
         roads = holds_many(f"region{self.format}") if self.roads is None else self.roads
         finish = Finish(self.min_unit_m2, self.simplify_m, self.regularize, self.smooth, roads)
         return dataclasses.replace(finish.exact() if self.exact else finish, min_area_m2=self.min_area_m2)
+
+    @property
+    def image(self) -> str | None:
+        """Key of the image in STAC items."""
+        return (self.stac and self.stac.asset) or self.asset
 
     def describe(self) -> dict[str, Any]:
         """Everything asked for, without credentials, as JSON can say it."""

@@ -17,10 +17,10 @@ from pyproj import CRS
 
 from geoseg.errors import OptionError, OutputError
 from geoseg.layers.arrow import GEOMETRY
-from geoseg.layers.columns import GeometryType, Layer, LayerBatch
+from geoseg.layers.columns import Layer, LayerBatch
 from geoseg.layers.provenance import Provenance
 from geoseg.layers.read import list_files, split_name
-from geoseg.layers.stream import open_streams
+from geoseg.layers.stream import MAP_LAYERS, open_streams
 from geoseg.layers.write import check_layer_path, write_layers
 from geoseg.legend import ClassLegend
 
@@ -161,7 +161,7 @@ def split_layers(
         for part in sorted({name for spool in spools for name in spool.parts}):
             place = name_part(output, part)
             layers = [
-                Layer(stream.name, _GEOMETRY[stream.name], stream.columns, _read_part(spool, part, sources))
+                Layer(stream.name, MAP_LAYERS[stream.name][1], stream.columns, _read_part(spool, part, sources))
                 for stream, spool in zip(streams, spools, strict=True)
             ]
             write_layers(
@@ -175,9 +175,6 @@ def split_layers(
             )
             parts[part] = list_files(place) if len(layers) > 1 else [place]
     return parts
-
-
-_GEOMETRY: dict[str, GeometryType] = {"polygons": "Polygon", "roads": "LineString"}
 
 
 class _Spool:

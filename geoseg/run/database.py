@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from geoseg.errors import OutputError
-from geoseg.layers.columns import Layer
 from geoseg.layers.database import is_database
 from geoseg.layers.postgis import check_database, load_layer
-from geoseg.layers.stream import MAP_LAYERS
+from geoseg.layers.stream import describe_map
 from geoseg.raster.source import open_raster
 from geoseg.run.execute import SegmentResult
 from geoseg.tiles.store import JOB_KEY, TileStore, hold_store
@@ -52,9 +51,7 @@ def accept_database(run: Run) -> Run:
 def _run_into(run: Callable[..., SegmentResult], given: inspect.BoundArguments) -> SegmentResult:
     options, url = given.arguments, given.arguments["output"]
     raster = next(iter(options.values()))
-    # None: what a file of many layers gets.
-    names = ["polygons"] if options["roads"] is False else ["polygons", "roads"]
-    layers = [Layer(name, "LineString" if name == "roads" else "Polygon", MAP_LAYERS[name][0], ()) for name in names]
+    layers = describe_map(roads=options["roads"] is not False)  # None: what a file of many layers gets
     crs_wkt = open_raster(raster, bands=(1,), value_range=(0.0, 1.0)).grid.crs
     database = check_database(url, layers, crs_wkt)
     kept = options["work_dir"]

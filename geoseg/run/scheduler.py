@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,38 @@ WORKERS_TIMEOUT_S = 60
 ON_THIS_MACHINE = THREADS, LOCAL = "threads", "local"
 GPU = "GPU"
 """The dask resource that a worker with a GPU offers: `dask worker --resources GPU=1`."""
+
+
+class UnreachableError(OptionError):
+    """A dask scheduler that does not answer, or has no workers."""
+
+
+class _Kept:
+    """The processes of the last run on this machine, and how many there are."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack, self._workers, self._cluster = stack, 0, None
+
+    def open(self, workers: int) -> Any:
+        """A cluster of so many processes: that of the run before, if it is one."""
+        if self._cluster is None or workers != self._workers:
+            self._stack.close()
+            self._cluster, self._workers = self._stack.enter_context(_start_cluster(workers)), workers
+        return self._cluster
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("processes", default=None)
+
+
+@contextmanager
+def keep_processes() -> Iterator[None]:
+    """Let runs on processes of this machine share them: starting them anew takes longer than a small raster."""
+    with ExitStack() as stack:
+        token = _KEPT.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
 
 
 @contextmanager
@@ -107,15 +140,11 @@ def _need_gpu(key: object) -> dict[str, float]:
 
 @contextmanager
 def _connect(scheduler: str, workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster  # noqa: PLC0415
+    from distributed import Client  # noqa: PLC0415
 
     if scheduler == LOCAL:
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        kept = _KEPT.get()
+        with nullcontext(kept.open(workers)) if kept else _start_cluster(workers) as cluster, Client(cluster) as client:
             yield client
     else:
         address = _find_address(scheduler)
@@ -123,6 +152,12 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
         with Client(address, timeout=CONNECT_TIMEOUT_S) as client:
             _await_workers(client, scheduler)
             yield client
+
+
+def _start_cluster(workers: int) -> Any:
+    from distributed import LocalCluster  # noqa: PLC0415
+
+    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0")
 
 
 def _find_address(scheduler: str) -> str:
@@ -166,7 +201,7 @@ def _check_answer(scheduler: str, address: str) -> None:
             kind = pool.submit(lambda: asyncio.run(ask())).result()
     # Whatever else may listen there answers as it likes.
     except Exception as error:
-        raise OptionError(
+        raise UnreachableError(
             f"no dask scheduler answers at {scheduler}",
             expected="the address that `dask scheduler` printed, or the file that it wrote",
             remedy="start one, or leave --scheduler out to use threads",
@@ -180,7 +215,7 @@ def _await_workers(client: Any, scheduler: str) -> None:
     try:
         client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
     except TimeoutError as error:
-        raise OptionError(
+        raise UnreachableError(
             f"no worker is at the dask scheduler {scheduler}",
             expected=f"at least one within {WORKERS_TIMEOUT_S} s",
             remedy=f"start some: dask worker {scheduler}",

@@ -13,6 +13,7 @@ from geoseg.models.engine import has_cuda, takes_any_size
 from geoseg.models.package import ModelPackage, load_package
 from geoseg.progress import Progress, Silence
 from geoseg.raster.aoi import parse_aoi
+from geoseg.raster.classes import refuse_classes
 from geoseg.raster.scene import describe_source
 from geoseg.raster.source import open_raster
 from geoseg.run.database import accept_database
@@ -115,6 +116,7 @@ def segment(
         patch_px=patch_px,
         finish=finish,
     )
+    refuse_classes(image)
     execution = check_budget(job, package.workspace_bytes_per_px, execution, parse_bytes(memory))
     return execute(job, outputs, execution=execution, progress=progress or Silence())
 

@@ -54,7 +54,7 @@ def open_view(path: Path | str) -> ViewedFile:
         raise InputError(
             f"{path.name} cannot be viewed: its suffix is not that of a layer of whole features",
             expected=f"one of {known}",
-            remedy="view the layer that it was made from, or convert it",
+            remedy="view the layer that it was made from, or convert it; a raster goes beneath a layer with --image",
         )
     return place_layers(path, [layer for file in list_files(path) for layer in _open_layers(file)])
 

@@ -13,11 +13,15 @@ import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio import CRS
 from rasterio.shutil import copy
 
 from geoseg.catalog.find import find_scenes
 from geoseg.catalog.scene import Candidate, make_safe, name_scenes
 from geoseg.errors import GeosegError, InputError
+from geoseg.grid import GeoGrid
+from geoseg.legend import LAND_COVER
+from geoseg.raster.cog import write_class_raster
 from tests.conftest import MakeRaster
 
 
@@ -48,6 +52,19 @@ def test_a_folder_gives_its_rasters_by_name_and_no_side_files(folder: Path) -> N
     assert [one.id for one in found] == ["a", "b", "photo", "c", "d"]
     assert all(Path(one.path).is_absolute() for one in found)
     assert names(find_scenes([folder])) == ["a.TIF", "b.tif", "f.tif", "photo.jpg", "c.tiff", "d.tif"]
+
+
+def test_what_geoseg_made_is_no_scene_of_a_folder(folder: Path) -> None:
+    """Someone who says `geoseg batch . -o region` twice, or kept class rasters beside the scenes."""
+    for name in ("region/scenes/b/classes.tif", "region/region_classes.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "b.tif", folder / name)
+    for name in ("batch.json", "lock"):
+        (folder / "region" / name).touch()
+    grid = GeoGrid(CRS.from_epsg(32737).to_wkt(), Affine(0.5, 0, 530_000, 0, -0.5, 9_330_000), 9, 9)
+    write_class_raster(folder / "map_classes.tif", grid, [(grid.window, np.zeros((9, 9), np.uint8))], legend=LAND_COVER)
+    assert names(find_scenes([folder])) == ["a.TIF", "b.tif", "f.tif", "photo.jpg", "c.tiff", "d.tif"]
+    assert names(find_scenes([folder / "map_classes.tif"])) == ["map_classes.tif"]
 
 
 def test_parts_of_a_vrt_are_no_scenes_of_their_own(folder: Path) -> None:
@@ -158,6 +175,15 @@ def test_ids_are_the_same_on_another_machine(folder: Path, tmp_path: Path) -> No
     assert len([one for one in ids if one.startswith("b-")]) == 2
 
 
-@pytest.mark.parametrize("name", ["con", "NUL", "lpt1", "...", "region", "日本", ""])
+@pytest.mark.parametrize("name", ["con", "NUL", "lpt1", "...", "region", "unknown", "日本", ""])
 def test_names_that_a_system_refuses_become_others(name: str) -> None:
     assert make_safe(name).startswith("scene")
+
+
+def test_no_part_of_a_map_has_the_name_of_the_roads_of_another() -> None:
+    assert [make_safe(name) for name in ("city_roads", "City_ROADS", "roads", "roads_2")] == [
+        "city-roads",
+        "City-ROADS",
+        "roads",
+        "roads_2",
+    ]

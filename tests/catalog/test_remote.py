@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import CRS
 from rasterio.warp import transform_bounds
 from rio_cogeo.cogeo import cog_translate
 from rio_cogeo.profiles import cog_profiles
 
 from geoseg.catalog.find import find_scenes
 from geoseg.errors import InputError
-from geoseg.grid import Window
+from geoseg.grid import GeoGrid, Window
+from geoseg.legend import LAND_COVER
 from geoseg.raster import reader
+from geoseg.raster.cog import write_class_raster
 from geoseg.raster.describe import describe_raster
 from geoseg.raster.source import open_raster
 from tests.catalog.servers import WebServer
@@ -196,6 +199,30 @@ def test_s3_is_read_where_the_environment_says(s3: str, cog: Path, way: str) -> 
         total = raster.read(window=((0, 64), (0, 64))).sum()
     assert done.stdout.split() == ["scene", "/vsis3/scenes/a/scene.tif", str(total)], done.stderr
     assert SECRET not in done.stderr
+
+
+DRAW = """
+import sys
+from geoseg.layers.overlay import render_overlay
+from geoseg.legend import LAND_COVER
+render_overlay("/vsis3/scenes/a/scene.tif", sys.argv[1], sys.argv[2], legend=LAND_COVER, max_px=256)
+"""
+
+
+def test_a_picture_is_drawn_where_the_environment_says(s3: str, tmp_path: Path) -> None:
+    grid = GeoGrid(CRS.from_epsg(32737).to_wkt(), Affine(0.5, 0, 530_000, 0, -0.5, 9_330_000), 2048, 2048)
+    write_class_raster(tmp_path / "classes.tif", grid, [], legend=LAND_COVER)
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+    # Elsewhere it must not look for long.
+    wrong = {"GDAL_HTTP_MAX_RETRY": "0", "GDAL_HTTP_CONNECTTIMEOUT": "2", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW, tmp_path / "classes.tif", tmp_path / "picture.png"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **keys, **wrong, "AWS_ENDPOINT_URL": s3},
+    )
+    assert (tmp_path / "picture.png").exists(), done.stderr
 
 
 # What lists a store holds the interpreter, in which the server of this test runs.

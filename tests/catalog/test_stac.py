@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.catalog import hrefs, search, stac
-from geoseg.catalog.find import find_scenes
+from geoseg.catalog.find import find_scenes, renew_scene
 from geoseg.catalog.hrefs import join_href, to_gdal_name
 from geoseg.catalog.search import StacSearch
 from geoseg.catalog.stac import select_image, walk_items
@@ -246,6 +247,31 @@ def test_a_search_within_a_polygon_of_any_crs_and_a_limit(web: WebServer, make_i
     assert len(api.asked) == 2
 
 
+def test_an_address_that_ran_out_is_asked_for_anew(web: WebServer, make_item: MakeItem) -> None:
+    count = iter(range(9))
+    own = [{"rel": "self", "href": f"{web.url}/item.json"}]
+    web.files["/item.json"] = lambda *_: make_item("a", f"a.tif?sig={next(count)}", links=own)
+    (scene,) = find_scenes([f"{web.url}/item.json"])
+    assert scene.path.endswith("a.tif?sig=0")
+    assert renew_scene(scene, None) == replace(scene, path=f"{web.url}/a.tif?sig=1")
+    # Another image, or none that can be told, is not the scene.
+    assert renew_scene(replace(scene, path=f"{web.url}/b.tif?sig=0"), None).path.endswith("b.tif?sig=0")
+    assert renew_scene(scene, "infrared") == scene
+    web.files.clear()
+    assert renew_scene(scene, None) == scene
+    assert renew_scene(replace(scene, item=None), None) == replace(scene, item=None)
+
+
+def test_items_without_an_image_come_with_their_fault(web: WebServer, make_item: MakeItem) -> None:
+    api = Api(web, make_item, post=True)
+    for number in (1, 2):
+        api.items[number]["assets"] = {"notes": {"href": f"notes.txt?sig={SECRET}"}}
+    found = find_scenes([], stac=StacSearch(f"{web.url}?token={SECRET}", limit=5))
+    assert [one.id for one in found] == [f"i{k}" for k in range(5)]
+    assert ["no image" in str(one.fault) for one in found] == [False, True, True, False, False]
+    assert SECRET not in repr(found)
+
+
 def test_an_area_across_the_antimeridian(web: WebServer, make_item: MakeItem) -> None:
     api = Api(web, make_item, post=True, count=0)
     with pytest.raises(InputError, match="no scene"):
@@ -258,13 +284,13 @@ def test_static_items_outside_the_area_are_left_out(tmp_path: Path, make_item: M
     items = [
         make_item("near", "a.tif", bbox=bbox),
         make_item("far", "b.tif", bbox=(1, 1, 2, 2)),
-        make_item("unknown", "c.tif"),
+        make_item("nowhere", "c.tif"),
     ]
     items[0]["geometry"] = None
     items[2] |= {"geometry": None, "bbox": None}
     path = write(tmp_path / "all.json", {"type": "FeatureCollection", "features": items})
     aoi = "{},{},{},{}".format(*bbox)
-    assert [one.id for one in find_scenes([path], aoi=aoi)] == ["near", "unknown"]
+    assert [one.id for one in find_scenes([path], aoi=aoi)] == ["near", "nowhere"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,15 @@ def test_table_and_json(tmp_path: Path) -> None:
     assert output.exists()
 
 
+def test_layers_of_two_places_are_suspected(tmp_path: Path) -> None:
+    a, b, _ = make_town()
+    told = "no object of one layer meets one of the other: do both show one place, in their true CRS?"
+    for moved_m, expected in ((0, False), (1e5, True)):
+        paths = save_both(tmp_path, a, b.set_geometry(b.translate(moved_m)))
+        done = CliRunner().invoke(compare, [str(path) for path in paths], catch_exceptions=False)
+        assert (told in done.output) is expected
+
+
 def test_a_class_that_neither_layer_has_is_refused(tmp_path: Path) -> None:
     a, b, _ = make_town()
     a_path, b_path = save_both(tmp_path, a, b.assign(**{"class": "shed"}))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import http.server
 import pickle
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ class TestRefusals:
     def test_directory(self, tmp_path: Path) -> None:
         self.refuse(tmp_path, "directory", "gdalbuildvrt")
 
-    @pytest.mark.parametrize("content", [b"", b"hello", b"II*\x00" + b"\xff" * 50])
+    @pytest.mark.parametrize("content", [b"hello", b"II*\x00" + b"\xff" * 50])
     def test_not_a_raster(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.tif").write_bytes(content)
         self.refuse(tmp_path / "a.tif", "not readable")
@@ -386,3 +387,25 @@ def test_a_folder_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(InputError, match="Permission denied"):
         open_raster(tmp_path / "scene.tif")
+
+
+def test_faults_are_told_in_plain_words(make_raster: Make, rgb_values: NDArray[np.uint8], tmp_path: Path) -> None:
+    whole = make_raster(rgb_values.repeat(8, axis=1).repeat(8, axis=2), compress="deflate", blockysize=16)
+    (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (tmp_path / "text.tif").write_text("no raster")
+    (tmp_path / "empty.tif").touch()
+    told = {
+        "cut.tif": r"pixels cannot be read in rows .* \(the file ends before them\)",
+        "text.tif": r"not readable as a raster \(not recognized as any format that GDAL reads\)",
+        "empty.tif": "an empty file",
+    }
+    for name, words in told.items():
+        with pytest.raises(InputError) as fault:
+            open_raster(tmp_path / name)
+        assert re.fullmatch(re.escape(f"{tmp_path / name}: ") + words, fault.value.found)
+
+
+def test_text_that_is_not_utf8_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.vrt").write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9"><Geo\xff></VRTDataset>')
+    with pytest.raises(InputError, match="not UTF-8"):
+        open_raster(tmp_path / "a.vrt")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+from base64 import b64decode
 from collections.abc import Callable
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import distributed
 import pystac
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.warp import transform_bounds
 
 import geoseg
@@ -21,6 +26,7 @@ from geoseg.errors import BudgetError, GeosegError, InputError, OptionError, Out
 from geoseg.region import making
 from geoseg.region.batch import batch
 from geoseg.region.result import BatchResult
+from geoseg.run.scheduler import UnreachableError
 from tests.region.running import MODEL, SIDE_PX, read_json, read_outputs, write_bad, write_scene
 
 pytestmark = pytest.mark.usefixtures("light_model")
@@ -123,6 +129,40 @@ class TestFirstRun:
         again = batch([result.catalog], tmp_path / "from catalogue", asset="classes", model=MODEL, split="none")
         assert set(again.done) == {"a", "b", "c", "scene_region"}  # a class raster is a picture of few colours
 
+    def test_the_item_of_the_region_tells_its_grid(self, scenes: Path, tmp_path: Path) -> None:
+        with rasterio.open(scenes / "b.tif") as dataset:
+            west, south, east, north = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
+        area = f"{west},{south},{(west + east) / 2},{(south + north) / 2}"
+        run(scenes, tmp_path / "out", classes_raster=True, resolution_m=1.0, aoi=area)
+        item = read_json(tmp_path / "out/items/region.json")
+        with rasterio.open(tmp_path / "out/region_classes.tif") as raster:
+            assert item["properties"]["proj:shape"] == [*raster.shape]
+            assert item["properties"]["proj:transform"] == list(raster.transform)[:6]
+            inside = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+        assert item["bbox"] == pytest.approx(inside, abs=1e-6)
+
+    def test_many_pictures_are_small_ones(self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("geoseg.region.report.PICTURES_PX", 3 * 60**2)
+        page = Texts(run(scenes, tmp_path / "out").page.read_text())
+        sizes = [Image.open(BytesIO(b64decode(str(one["src"]).partition(",")[2]))).size for one in page.pictures]
+        assert sizes == [(60, 60)] * 3
+
+    @pytest.mark.cluster
+    def test_all_scenes_and_the_map_share_their_processes(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[distributed.LocalCluster] = []
+
+        class Counted(distributed.LocalCluster):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                started.append(self)
+
+        monkeypatch.setattr(distributed, "LocalCluster", Counted)
+        (scenes / "c.tif").unlink()
+        assert run(scenes, tmp_path / "out", scheduler="local", workers=1, min_unit_m2=0.0).done == ("a", "b")
+        assert [str(cluster.status) for cluster in started] == ["Status.closed"]
+
     def test_one_bar_of_megapixels(self, tmp_path: Path) -> None:
         told: list[tuple[str, int | None]] = []
         steps = {"scenes, Mpx": 0}
@@ -155,12 +195,47 @@ class TestFirstRun:
             return [SimpleNamespace(table="city.polygons"), SimpleNamespace(table="city.roads")]
 
         monkeypatch.setattr("geoseg.region.outputs.load_layer", load)
+        monkeypatch.setattr("geoseg.region.outputs.check_database", lambda url, layers, crs: None)
         url = "postgresql://me:hush@127.0.0.1:9/gis?schema=city"
         result = run(scenes, tmp_path / "out", postgis=url, split=split)
         names = ["region.fgb"] if split == "none" else [f"region_{name}.fgb" for name in "abc"]
         assert loads == [(name, True, url) for name in names]
         assert result.tables == ("city.polygons", "city.roads")
         assert not any(b"hush" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+    @pytest.mark.postgis
+    @pytest.mark.parametrize("format", [".gpkg", pytest.param(".geojson", marks=pytest.mark.slow)])
+    def test_the_tables_of_a_real_database_follow_the_region(
+        self, scenes: Path, tmp_path: Path, postgres: Any, format: str
+    ) -> None:
+        url = postgres.url(postgres.create_database(), "&replace=all")
+        hidden = shutil.move(scenes / "b.tif", tmp_path / "b.tif")
+        for _ in range(2):
+            result = run(scenes, tmp_path / "out", postgis=url, format=format)
+            assert result.tables == ("public.polygons", "public.roads")
+            layer = geoseg.open_layer(result.layers[0])
+            ids = postgres.run(url.partition("@/")[2].partition("?")[0], "SELECT id, source FROM polygons")
+            assert set(ids) == set(zip(layer["id"], layer["source"], strict=True))
+            if hidden.exists():
+                shutil.move(hidden, scenes / "b.tif")
+
+    @pytest.mark.postgis
+    def test_a_database_that_would_not_take_the_map_is_told_before_the_work(
+        self, scenes: Path, tmp_path: Path, postgres: Any, once: Callable[..., list[str]]
+    ) -> None:
+        asked = once()
+        with pytest.raises(OutputError, match="no schema 'city'"):
+            run(scenes, tmp_path / "out", postgis=postgres.url(query="&schema=city"))
+        assert not asked
+
+    @pytest.mark.postgis
+    @pytest.mark.slow
+    @pytest.mark.parametrize("split", ["scene", "sheet:40"])
+    def test_parts_fill_the_tables_of_the_whole(self, scenes: Path, tmp_path: Path, postgres: Any, split: str) -> None:
+        name = postgres.create_database()
+        run(scenes, tmp_path / "out", postgis=postgres.url(name), split=split)
+        whole = geoseg.open_layer(run(scenes, tmp_path / "whole").layers[0])
+        assert {row[0] for row in postgres.run(name, "SELECT id FROM polygons")} == set(whole["id"])
 
     def test_a_directory_among_the_sources_is_no_source(self, scenes: Path, tmp_path: Path) -> None:
         assert run(scenes, scenes / "out").done == ("a", "b", "c")
@@ -228,6 +303,57 @@ class TestSecondRun:
         assert (second.computed, second.layers_made) == ((), True)
         assert read_outputs(tmp_path / "out") == before
 
+    def test_what_cannot_be_read_for_a_while_is_not_lost(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out")
+        content, facts = (scenes / "b.tif").read_bytes(), (scenes / "b.tif").stat()
+        write_bad(scenes / "b.tif", scenes / "b.tif")
+        assert list(run(scenes, tmp_path / "out").failed) == ["b"]
+        (scenes / "b.tif").write_bytes(content)
+        os.utime(scenes / "b.tif", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        result = run(scenes, tmp_path / "out")
+        assert (result.done, result.computed) == (("a", "b", "c"), ())
+        assert read_json(tmp_path / "out/scenes/b/state.json")["state"] == "done"
+
+    @pytest.mark.slow
+    def test_what_can_be_looked_at_only_later_is_not_done_again(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(scenes, tmp_path / "out")
+        write_scene(scenes / "far.tif", 100)
+        with rasterio.open(scenes / "c.tif") as dataset:
+            bounds = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
+        run(scenes, tmp_path / "area", aoi=",".join(map(str, bounds)))
+
+        def fail(ref: object, setting: object) -> None:
+            raise InputError("the server takes a nap")
+
+        monkeypatch.setattr("geoseg.region.scenes.look_at_scene", fail)
+        # Otherwise the search would have left it out.
+        monkeypatch.setattr("geoseg.catalog.area.SearchArea.select_files", lambda _, names: [True] * len(names))
+        assert run(scenes, tmp_path / "out").computed == ("far",)
+        result = run(scenes, tmp_path / "area", aoi=",".join(map(str, bounds)))
+        assert (result.computed, result.failed) == ((), {})
+        assert {"a", "far"} <= set(result.skipped)
+
+    def test_roads_beside_an_earlier_layer_are_no_hindrance(self, scenes: Path, tmp_path: Path) -> None:
+        assert len(run(scenes, tmp_path / "out").layers) == 2
+        assert [path.name for path in run(scenes, tmp_path / "out", roads=False).layers] == ["region.fgb"]
+        assert not (tmp_path / "out/region_roads.fgb").exists()
+
+    @pytest.mark.slow
+    def test_another_split_after_one_that_was_cut_short(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop(*arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("geoseg.run.execute.write_map", stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(scenes, tmp_path / "out", split="utm")
+        assert run(scenes, tmp_path / "out").layers_made
+        assert not (tmp_path / "out/.geoseg/region").exists()
+
     @pytest.mark.slow
     def test_a_copied_directory_goes_on(self, scenes: Path, tmp_path: Path) -> None:
         run(scenes, tmp_path / "out")
@@ -251,6 +377,15 @@ class TestSecondRun:
         result = run(scenes, tmp_path / "out", min_area_m2=50.0)
         assert (result.computed, result.layers_made) == ((), True)
         assert sum(result.polygons.values()) < sum(first.polygons.values())
+
+    @pytest.mark.slow
+    def test_another_format_keeps_its_style(self, scenes: Path, tmp_path: Path) -> None:
+        run(scenes, tmp_path / "out", roads=False)
+        run(scenes, tmp_path / "out", format=".parquet", roads=False)
+        run(scenes, tmp_path / "calm", format=".parquet", roads=False)
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+            p.name for p in (tmp_path / "calm").iterdir()
+        )
 
     def test_another_format_takes_the_place_of_the_first(self, scenes: Path, tmp_path: Path) -> None:
         run(scenes, tmp_path / "out", classes_raster=True)
@@ -361,6 +496,15 @@ class TestFaults:
         assert read_json(tmp_path / "out/scenes/a/report.json")["attempts"] == 2
         assert run(scenes, tmp_path / "out").computed == ()
 
+    def test_a_change_that_is_noticed_while_reading_is_tried_again(
+        self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = iter([False])
+        monkeypatch.setattr("geoseg.run.execute.is_unchanged", lambda source: next(answers, True))
+        monkeypatch.setattr(making, "BACKOFF_S", 0.0)
+        assert run(scenes, tmp_path / "out").done == ("a", "b", "c")
+        assert read_json(tmp_path / "out/scenes/a/report.json")["attempts"] == 2
+
     @pytest.mark.parametrize(
         "fault",
         [OSError(errno.ENOSPC, "No space left on device"), OutputError("classes.tif cannot be written: full")],
@@ -376,13 +520,55 @@ class TestFaults:
         result = run(scenes, tmp_path / "out")
         assert (result.done, result.computed) == (("a", "b", "c"), ("b", "c"))
 
-    @pytest.mark.slow
-    def test_a_lost_scheduler_stops_the_run(self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]]) -> None:
-        once(GeosegError("the dask scheduler is gone"))
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            UnreachableError("the dask scheduler is gone"),
+            pytest.param(GeosegError("the dask scheduler is gone"), marks=pytest.mark.slow),
+        ],
+        ids=repr,
+    )
+    def test_a_lost_scheduler_stops_the_run(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]], fault: Exception
+    ) -> None:
+        once(fault)
         with pytest.raises(GeosegError, match="gone"):
             run(scenes, tmp_path / "out")
         assert read_json(tmp_path / "out/scenes/b/state.json")["state"] == "running"
         assert run(scenes, tmp_path / "out").computed == ("b", "c")
+
+    def test_a_scene_without_a_place_on_the_map_stops_no_other(self, scenes: Path, tmp_path: Path) -> None:
+        with rasterio.open(scenes / "a.tif") as dataset:
+            profile, values = dataset.profile | {"crs": "EPSG:32607"}, dataset.read()
+        with rasterio.open(scenes / "far.tif", "w", **profile) as dataset:
+            dataset.write(values)
+        result = run(scenes, tmp_path / "out", crs="EPSG:21037")
+        assert (result.done, list(result.failed)) == (("a", "b", "c"), ["far"])
+        assert "cannot be brought into the region's CRS" in result.failed["far"]
+
+    def test_a_map_that_would_be_too_large_is_refused_before_the_work(
+        self, scenes: Path, tmp_path: Path, once: Callable[..., list[str]]
+    ) -> None:
+        write_scene(scenes / "far.tif", 50_000)
+        asked = once()
+        with pytest.raises(OptionError, match="to be simplified in a raster"):
+            run(scenes, tmp_path / "out")
+        assert not asked
+
+    def test_items_without_an_image_stop_no_other(self, scenes: Path, tmp_path: Path) -> None:
+        def make_item(name: str, assets: dict[str, Any]) -> dict[str, Any]:
+            return {"type": "Feature", "id": name, "geometry": None, "properties": {}, "assets": assets}
+
+        good = [make_item(name, {"visual": {"href": str(scenes / f"{name}.tif")}}) for name in "ab"]
+        poor = [make_item(name, {"notes": {"href": "x.json"}}) for name in ("c", "d")]
+        listed = tmp_path / "items.json"
+        listed.write_text(json.dumps({"type": "FeatureCollection", "features": [good[0], *poor, good[1]]}))
+        result = run(listed, tmp_path / "out")
+        assert (result.done, list(result.failed)) == (("a", "b"), ["c", "d"])
+        assert "item c has no image" in result.failed["c"]
+        listed.write_text(json.dumps({"type": "FeatureCollection", "features": poor}))
+        with pytest.raises(InputError, match="item c has no image"):
+            run(listed, tmp_path / "none")
 
     def test_no_credential_in_any_file(self, scenes: Path, tmp_path: Path) -> None:
         listed = tmp_path / "list.txt"
@@ -415,7 +601,13 @@ class TestFaults:
             ({"device": "abacus"}, "device"),
             ({"model": "landcover-rbg"}, "landcover-rbg"),
             ({"aoi": "nowhere.gpkg"}, "nowhere"),
-            ({"postgis": "postgresql://h/d?replace=all", "split": "utm"}, "tables"),
+            ({"postgis": "postgresql://h/d?replace=all", "split": "scene"}, "tables"),
+            ({"postgis": "postgresql://h/d", "split": "utm"}, "tables"),
+            ({"postgis": "postgresql://h/d", "format": ".pmtiles"}, "pmtiles"),
+            ({"crs": "EPSG:1"}, "EPSG:1"),
+            ({"crs": "EPSG:32737", "split": "utm"}, "UTM zone"),
+            ({"crs": "EPSG:4326", "split": "sheet:50"}, "WGS 84"),
+            ({"split": "sheet:0.5"}, "split"),
             ({"scheduler": "tcp://127.0.0.1:9"}, "127.0.0.1:9"),
         ],
         ids=str,

@@ -84,7 +84,12 @@ class TestRuns:
             write_bad(path, path)
         ended = run(*batch_words(scenes, tmp_path / "out", "--retries", 0))
         assert (ended.code, ended.out) == (2, "")
-        assert "no scene could be done" in ended.err
+        told = ended.err.partition("geoseg: no scene could be done:\n")[2].splitlines()
+        assert told[0].startswith("    a: ")
+        assert [line.split()[0] for line in told if line[:3] == "  e" or line[:3] == "  r"] == [
+            "expected:",
+            "remedy:",
+        ]
 
     def test_a_job_file(self, run: Run, scenes: Path, tmp_path: Path) -> None:
         text = f'sources = ["scenes/*.tif"]\noutput = "out"\nmodel = "{MODEL}"\nformat = ".geojson"\nroads = false\n'

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -323,11 +324,15 @@ def test_scenes_that_do_not_fit_are_refused(tmp_path: Path, region) -> None:  # 
         replace(mosaic, members=())
     with pytest.raises(InputError, match="the date soon"):
         open_scene(replace(write_scene(tmp_path, "dated", make_grid((20, 20)), pair), datetime="soon"))
-    nameless = write_scene(tmp_path, "nameless", make_grid((20, 20)), pair)
+    scene = write_scene(tmp_path, "scene", make_grid((20, 20)), pair)
+    with pytest.raises(InputError, match="a confidence raster"):
+        open_member(scene.confidence, scene.confidence, scene=SceneInfo(None, None))
+    with rasterio.open(scene.classes) as dataset, rasterio.open(tmp_path / "a.tif", "w", **dataset.profile) as nameless:
+        nameless.write(dataset.read())
     with pytest.raises(InputError, match="without names"):
-        open_member(nameless.confidence, nameless.confidence, scene=SceneInfo(None, None))
+        open_member(tmp_path / "a.tif", scene.confidence, scene=SceneInfo(None, None))
     with pytest.raises(InputError, match="another grid"):
-        open_member(nameless.classes, mosaic.members[0].confidence.path, scene=SceneInfo(None, None))  # type: ignore[arg-type]
+        open_member(scene.classes, mosaic.members[0].confidence.path, scene=SceneInfo(None, None))  # type: ignore[arg-type]
 
 
 def test_a_damaged_scene_is_named(tmp_path: Path) -> None:

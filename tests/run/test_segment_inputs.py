@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import geoseg
+from geoseg.errors import InputError
 from geoseg.legend import LAND_COVER
 from geoseg.run import graph
 from geoseg.run import segment as segment_module
@@ -370,6 +371,14 @@ class TestAreaOfInterest:
         runs = [Run(image, tmp_path / str(n), suffix=".fgb", aoi=aoi, tile_px=n).result for n in (1, 128, 1000)]
         assert len({run.output.read_bytes() for run in runs}) == 1
         assert len({run.classes_raster.read_bytes() for run in runs if run.classes_raster}) == 1
+
+
+def test_what_geoseg_wrote_is_neither_imagery_nor_mistaken_for_classes(make_raster: MakeRaster, tmp_path: Path) -> None:
+    Run(make_raster(paint(), transform=CORNER), tmp_path)
+    with pytest.raises(InputError, match=r"a class raster that geoseg wrote(.|\n)*geoseg polygonize"):
+        geoseg.segment(tmp_path / "map_classes.tif", tmp_path / "again.gpkg")
+    with pytest.raises(InputError, match=r"a confidence raster that geoseg wrote(.|\n)*--classes-raster"):
+        geoseg.polygonize(tmp_path / "map_confidence.tif", tmp_path / "again.gpkg")
 
 
 def test_polygonize_of_the_class_raster_gives_the_same_polygons(make_raster: MakeRaster, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def place(path: Path, *transform: float) -> Path:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty file": (lambda f: beside(f / "empty.tif", "", ""), "not recognized"),
+    "empty file": (lambda f: beside(f / "empty.tif", "", ""), "an empty file"),
     "pipe": (lambda f: make_fifo(f / "a.tif"), "a pipe or a device"),
     "device": (lambda f: "/dev/zero", "a pipe or a device"),
     "zip as such": (lambda f: make_zip(f / "a.zip"), "not recognized"),
