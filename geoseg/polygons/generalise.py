@@ -3,7 +3,8 @@
 In four passes: polygons are stored, and regular outlines proposed for those that shall have them; arcs are thinned,
 each arc by itself, and the chords go to the cells that they touch; cell by cell, chords in conflict are split and
 proposals in conflict revoked until none is left, in rounds in which all cells look at the same state; then the stored
-polygons are drawn with what came out. No step depends on tiles, batches or cells.
+polygons are drawn with what came out. Before that, the middle passes come once more, for proposals that were revoked,
+with the walls that were in the way moved back. No step depends on tiles, batches or cells.
 """
 
 from __future__ import annotations
@@ -173,10 +174,10 @@ class _Coverage:
         self.proposals.settle(without)
 
     def propose_again(self) -> bool:
-        """Propose once more outlines that were revoked, walls that were in the way behind their staircases.
+        """Propose all outlines once more, those that were revoked with the walls that were in the way moved back.
 
         Returns:
-            Whether there are such.
+            Whether any was revoked for a wall.
         """
         lost, hits = self.proposals.list_revoked(), self._hits
         order = np.argsort(hits.keys, kind="stable")

@@ -80,7 +80,7 @@ def straighten_chain(
 def retreat_walls(
     drawn: tuple[FloatArray, FloatArray], walls: Walls, hits: FloatArray, side: int, tolerance_px: float
 ) -> tuple[Walls, FloatArray]:
-    """Move walls of a closed chain to one side until they clear what they hit; or until their part of it is in front.
+    """Move walls of a closed chain to one side until they clear what they hit, or all of their part of the chain.
 
     Args:
         drawn: the chain and the vertices, as in `straighten_chain`.
