@@ -100,15 +100,17 @@ def open_progress(quiet: bool) -> Iterator[Progress]:
 
 
 def echo_summary(result: SegmentResult) -> None:
-    """Polygons and area per class, speed, memory, and where the files are."""
+    """Polygons and area per class, the network, speed, memory, and where the files are."""
     width = max((len(name) for name in result.polygons), default=0)
     for name, count in sorted(result.polygons.items()):
         click.echo(f"{name:<{width}}  {count:>9,} polygons  {result.area_m2[name]:>14,.0f} m2")
     if not result.polygons:
         click.echo("no polygons")
+    if result.road_segments:
+        click.echo(f"{'roads':<{width}}  {result.road_segments:>9,} segments  {result.road_length_m / 1e3:>14,.2f} km")
     if result.tiles_computed:
         click.echo(
-            f"{result.pixels / 1e6:.1f} Mpx in {result.seconds:.1f} s, {result.mpx_per_s:.2f} Mpx/s, "
+            f"{result.pixels_computed / 1e6:.1f} Mpx in {result.seconds:.1f} s, {result.mpx_per_s:.2f} Mpx/s, "
             f"peak memory {result.peak_bytes / 2**20:.0f} MiB, "
             f"{result.tiles_computed} of {result.tiles} tiles computed"
         )

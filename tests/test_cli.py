@@ -208,6 +208,12 @@ class TestOutput:
         assert [(m[1], m[2]) for m in stages if m] == [("trace", " 4"), ("write polygons", " 4")]
         assert all(stages)
 
+    def test_the_network_is_summed_up(self, run: Run, classes: Path, tmp_path: Path) -> None:
+        ended = run("polygonize", classes, "-o", tmp_path / "map.gpkg", "--roads")
+        said = [line for line in ended.out.splitlines() if "segments" in line]
+        assert len(said) == 1
+        assert re.fullmatch(r"roads +\d+ segments +[\d.]+ km", said[0])
+
     def test_of_a_run_that_was_done(self, run: Run, classes: Path, tmp_path: Path) -> None:
         arguments = ["polygonize", classes, "-o", tmp_path / "map.gpkg", "--overwrite"]
         run(*arguments)

@@ -15,11 +15,11 @@ from geoseg.cli.doctoring import completion, doctor
 from geoseg.cli.learning import evaluate, refine, train
 from geoseg.cli.loading import load
 from geoseg.cli.mapping import demo, info, polygonize, segment
-from geoseg.cli.noise import hush_undecodable
 from geoseg.cli.packages import models
 from geoseg.cli.stopping import exit_code, heed_signals
 from geoseg.cli.viewing import view
 from geoseg.errors import GeosegError
+from geoseg.raster.noise import hush_undecodable
 from geoseg.redact import redact
 
 RESUMES = dict.fromkeys(

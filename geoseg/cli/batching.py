@@ -85,7 +85,11 @@ class Box(click.ParamType[tuple[float, float, float, float]]):
 @click.option("--format", default=".gpkg", show_default=True, help=FORMATS)
 @click.option("--classes-raster", is_flag=True, help="Also write class ids of the region as a GeoTIFF.")
 @click.option("--confidence-raster", is_flag=True, help="Also write confidence of the region as a GeoTIFF.")
-@click.option("--postgis", metavar="URL", help="Also load the layers into this PostGIS database.")
+@click.option(
+    "--postgis",
+    metavar="URL",
+    help="Also load the layers into this PostGIS database; ?replace=source: not beside what earlier runs drew.",
+)
 @click.option(
     "--retries",
     type=click.IntRange(min=0),

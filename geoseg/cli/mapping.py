@@ -95,6 +95,24 @@ class LayerOutput(click.Path):
         return value if is_database(value) else Path(value)
 
 
+class OneRaster(click.Command):
+    """A command for one raster, which says what there is for several."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what the user wrote."""
+        more = super().parse_args(ctx, args)
+        if more and not ctx.resilient_parsing:
+            words = " ".join([ctx.params["image"], *more])
+            raise OptionError(
+                f"more than one raster: {words}",
+                expected="one",
+                remedy=f"one map of all of them: geoseg batch {words} -o DIR",
+            )
+        return more
+
+
 def run_options(command: Command) -> Command:
     """The options that `segment` and `polygonize` share."""
     places = [
@@ -167,7 +185,7 @@ def _add_options(command: Command, options: Sequence[Callable[[Command], Command
     return command
 
 
-@click.command(epilog=SEGMENT_EXAMPLES)
+@click.command(cls=OneRaster, epilog=SEGMENT_EXAMPLES)
 @click.argument("image", shell_complete=complete_files)
 @click.option("-o", "--output", required=True, type=LayerOutput(), help=OUTPUTS)
 @click.option(

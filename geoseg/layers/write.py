@@ -110,6 +110,10 @@ def check_layer_path(path: Path | str, *, overwrite: bool = False) -> str:
     if any(character < " " or "\ud800" <= character < "\ue000" for character in str(path)):
         raise OptionError(f"a name with control characters: {str(path)!r}", expected="a name in UTF-8 on one line")
     suffix = _find_suffix(path)
+    if not _stem(path, suffix):
+        raise OptionError(
+            f"'{path}', a suffix without a name", expected=f"a name such as map{suffix}", remedy="put a name before it"
+        )
     if suffix == ".pmtiles":
         check_pmtiles()
     try:

@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy import sparse
 
 from geoseg.errors import InputError, OptionError
 from geoseg.polygons.chains import FloatArray
@@ -16,6 +15,7 @@ from geoseg.polygons.outlines import find_far_rings, regularize_rings
 from geoseg.polygons.party_walls import straighten_shared
 from geoseg.polygons.rings import Int32, Int64, expand_slices, pack_keys
 from geoseg.polygons.strokes import TouchingRings
+from geoseg.polygons.unions import group_owners
 
 # How far a vertex may be from a pixel corner, in pixels.
 OFF_GRID_PX = 0.01
@@ -128,15 +128,11 @@ class _Staircases:
         edges = edges[np.diff(edges, prepend=-1) != 0]
         return np.bincount(edges // n, minlength=n) + np.bincount(edges % n, minlength=n) > 2
 
-    def _find_clusters(self, polygons: int) -> NDArray[np.int32]:
+    def _find_clusters(self, polygons: int) -> Int64:
         """The number of the group of touching polygons to which each belongs: they have nodes in common."""
         owner = np.repeat(self.polygon, np.diff(self.rings[1]))
         at = self._is_node[self._vertex]
-        owner, node = owner[at], self._vertex[at]
-        ones = np.ones(len(owner), np.int8)
-        touch = sparse.csr_array((ones, (owner, polygons + node)), shape=(polygons + len(self._vertices),) * 2)
-        label: NDArray[np.int32] = sparse.csgraph.connected_components(touch, directed=False)[1][:polygons]
-        return label
+        return group_owners(owner[at], self._vertex[at], polygons)
 
     def straighten(self, tolerance_px: float, frozen: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Rings:
         """The rings of the chosen polygons with straight walls, of the frozen ones thinned only; the others empty.
@@ -182,9 +178,7 @@ class _Staircases:
         return np.asarray(shapely.transform(polygons, lambda xy: self._origin + xy * self._pixel_m), object)
 
 
-def _find_faults(
-    polygons: NDArray[np.object_], cluster: NDArray[np.int32], changed: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _find_faults(polygons: NDArray[np.object_], cluster: Int64, changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which polygons may not stay as they are: invalid, not in a coverage with those they touched, or overlapping.
 
     Where neither of two polygons has changed, they are in order.

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from geoseg.polygons.arcs import SUBPIXELS, Arcs
 from geoseg.polygons.footprints import LARGEST_RING, Footprints, Frame, Walls, find_unsound
@@ -15,6 +14,7 @@ from geoseg.polygons.outlines import find_far_rings
 from geoseg.polygons.party_walls import straighten_shared
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, expand_slices, pack_keys
 from geoseg.polygons.strokes import TouchingRings, walk_rings
+from geoseg.polygons.unions import group_owners
 
 # Of more rings, and along the border of the raster, each is proposed by itself.
 LARGEST_GROUP = 64
@@ -95,9 +95,7 @@ class Groups:
         self._claims = []
         keys, ring = np.unique(owners, return_inverse=True)
         _, node = np.unique(nodes, return_inverse=True)
-        size = len(keys) + len(nodes)
-        meet = sparse.csr_array((np.ones(len(ring), np.int8), (ring, len(keys) + node)), shape=(size, size))
-        group = sparse.csgraph.connected_components(meet, directed=False)[1][: len(keys)].astype(np.int64)
+        group = group_owners(ring, node, len(keys))
         sizes = np.bincount(group, minlength=1)
         fits = (sizes > 1) & (sizes <= LARGEST_GROUP)
         fits[group[np.isin(keys, lone)]] = False

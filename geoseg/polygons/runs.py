@@ -87,7 +87,7 @@ def encode_runs(classes: Uint8, confidence: Uint8, count: int) -> Runs:
 
 
 @subkernel
-def find_root(parent: Int32, k: int) -> int:
+def find_root(parent: Int32 | Int64, k: int) -> int:
     """The root of `k`; shortens the path on its way."""
     while parent[k] != k:
         parent[k] = parent[parent[k]]

@@ -92,7 +92,7 @@ def batch(
         classes_raster: whether the mosaic of classes is written as a GeoTIFF as well.
         confidence_raster: whether that of the confidence is.
         postgis: URL of a PostGIS database that gets the layers as tables as well; not those of zones, which have a CRS
-            each.
+            each. Drawings that an earlier run loaded stay there beside new ones unless `?replace=` says otherwise.
         retries: how often a scene is tried again where a file or server failed.
         refine: whether the model's refiner is used, where it has one.
         device: "auto", "cpu" or "cuda".
@@ -137,7 +137,7 @@ def run_batch(job: BatchJob, directory: Path, *, fresh: bool = False, progress: 
         progress.start("find scenes", None)
         refs = find_scenes(job.sources, stac=job.stac, aoi=job.aoi, asset=job.asset, skip=directory)
         looks = look_at_scenes(refs, setting, progress)
-        check_region([look.grid for look in looks if look and not look.outside], setting)
+        check_region([look for look in looks if look and not look.outside], setting)
         known = [
             find_done(look, folder.read_state(look.ref.id), setting) if look and not look.outside else None
             for look in looks
@@ -217,6 +217,8 @@ def _sum_up(
         catalog=outputs.catalog,
         polygons=outputs.polygons,
         area_m2=outputs.area_m2,
+        road_segments=outputs.road_segments,
+        road_length_m=outputs.road_length_m,
         pixels=sum(scene.state.pixels for scene in done),
         pixels_computed=sum(scene.state.pixels for scene in done if scene.computed),
         seconds=seconds,

@@ -13,7 +13,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import OptionError
-from geoseg.grid import GeoGrid, Window
+from geoseg.grid import GEOD, GeoGrid, Window
 from geoseg.raster.positions import (
     bound_grid,
     find_bounds,
@@ -107,6 +107,16 @@ def cut_grid(grid: GeoGrid, window: Window) -> GeoGrid:
     return replace(
         grid, transform=grid.transform @ Affine.translation(part.col, part.row), rows=part.rows, cols=part.cols
     )
+
+
+def find_farthest(scenes: Sequence[GeoGrid], region: GeoGrid) -> tuple[int, int, float]:
+    """The scene that is farthest from the middle of all, the one that is farthest from that, and metres between."""
+    bounds = np.array([bound_grid(scene, region.crs) for scene in scenes])
+    centres = (bounds[:, :2] + bounds[:, 2:]) / 2
+    one = int(np.hypot(*(centres - np.median(centres, axis=0)).T).argmax())
+    two = int(np.hypot(*(centres - centres[one]).T).argmax())
+    lon, lat = region.to_lonlat.transform(*centres[[one, two]].T)
+    return one, two, float(GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2])
 
 
 def find_zones(scenes: Sequence[GeoGrid]) -> list[tuple[UtmZone, list[int]]]:

@@ -10,16 +10,15 @@ from typing import Any
 from geoseg import __version__
 from geoseg.catalog.items import COLLECTION, ITEMS, SceneItem, write_items
 from geoseg.errors import OptionError
-from geoseg.grid import GeoGrid
 from geoseg.layers.database import parse_database
-from geoseg.layers.postgis import check_database, load_layer
+from geoseg.layers.postgis import LoadedLayer, check_database, load_layer
 from geoseg.layers.read import ROADS, is_layer_path, split_name
 from geoseg.layers.stream import describe_map
 from geoseg.layers.style import is_own_style
 from geoseg.progress import Progress
 from geoseg.raster import categories
 from geoseg.raster.aoi import read_area
-from geoseg.region.grid import LONLAT, choose_grid
+from geoseg.region.grid import LONLAT, choose_grid, find_farthest
 from geoseg.region.layers import RegionMember, check_layout, cut_to_area, write_region
 from geoseg.region.scenes import Look, SceneSetting
 from geoseg.region.settings import BatchJob
@@ -37,11 +36,18 @@ from geoseg.region.state import (
     stamp_file,
     write_json,
 )
-from geoseg.run.execute import check_plan
+from geoseg.run.execute import TooLargeError, check_plan
 from geoseg.run.job import digest
 from geoseg.tiles.plan import TilePlan
 
 ACCOUNT_FILE, WORK = "region.json", "region"
+ACCOUNT = 2
+"""Changes with what the account tells: layers that another one tells of are written again."""
+
+KEEPS = (
+    "what an earlier run loaded stays in the tables beside what is drawn otherwise now; "
+    "?replace=source in the URL (with --split none) takes it away"
+)
 
 Done = Sequence[tuple[Look, SceneState]]
 
@@ -55,6 +61,8 @@ class RegionOutputs:
     catalog: Path
     polygons: Mapping[str, int] = field(default_factory=dict)
     area_m2: Mapping[str, float] = field(default_factory=dict)
+    road_segments: int = 0
+    road_length_m: float = 0.0
     made: bool = False
 
     @classmethod
@@ -92,7 +100,7 @@ def check_database_url(job: BatchJob) -> None:
         )
 
 
-def check_region(scenes: Sequence[GeoGrid], setting: SceneSetting) -> None:
+def check_region(looks: Sequence[Look], setting: SceneSetting) -> None:
     """What would fail at the end of hours of work fails now: the grid of the map, its division, the database.
 
     Raises:
@@ -100,12 +108,22 @@ def check_region(scenes: Sequence[GeoGrid], setting: SceneSetting) -> None:
             would not take the layers.
     """
     job = setting.job
-    if not scenes or job.split == "utm":
+    if not looks or job.split == "utm":
         return
+    scenes = [look.grid for look in looks]
     grid = cut_to_area(choose_grid(scenes, crs=job.crs, resolution_m=job.resolution_m), job.aoi)
     check_layout(job.split, grid.crs)
     options = job.finish.options(setting.package.legend, pixel_m=max(grid.ground_resolution_m()))
-    check_plan(TilePlan(grid, (job.tile_px, job.tile_px)), options, Path(f"region{job.format}"))
+    try:
+        check_plan(TilePlan(grid, (job.tile_px, job.tile_px)), options, Path(f"region{job.format}"))
+    except TooLargeError as error:
+        one, two, distance_m = find_farthest(scenes, grid)
+        raise TooLargeError(
+            f"{error.found}: a region that spans so much at {max(grid.ground_resolution_m()):.2g} m; "
+            f"{looks[one].ref.id} and {looks[two].ref.id} lie {distance_m / 1e3:,.0f} km apart",
+            expected=f"{error.expected}, whatever lies between the scenes",
+            remedy="--split utm, a batch for each place, or a coarser --resolution",
+        ) from None
     if job.postgis is not None:
         written = LONLAT if job.format.startswith(".geojson") else grid.crs
         check_database(job.postgis, describe_map(roads=job.finish.roads), written)
@@ -126,7 +144,7 @@ def make_outputs(done: Done, setting: SceneSetting, progress: Progress) -> Regio
         # Before: of another format, but the same name, the new layer's style takes the old one's place.
         for name in files:
             _remove_style(directory / name)
-        known = {"key": wanted, **_write_layers(done, setting, progress)}
+        known = {"key": wanted, "filled": known.get("filled", []), **_write_layers(done, setting, progress)}
         # Those that an earlier run wrote under other names show another state of the region.
         for name in set(files) - set(known["files"]):
             _remove_layer(directory / name)
@@ -135,17 +153,32 @@ def make_outputs(done: Done, setting: SceneSetting, progress: Progress) -> Regio
     layers = tuple(directory / name for name in known["files"])
     tables: list[str] = []
     if job.postgis is not None:
-        # Roads that lie beside a layer go with it.
-        for names in known["parts"].values():
-            tables += [loaded.table for loaded in load_layer(directory / names[0], job.postgis, progress=progress)]
+        tables, filled = _load_tables(known, job.postgis, directory, progress)
+        write_json(account_path, known | {"filled": filled})
     return RegionOutputs(
         layers=layers,
         tables=tuple(dict.fromkeys(tables)),
         catalog=_write_catalog(done, setting, layers),
         polygons=known["polygons"],
         area_m2=known["area_m2"],
+        road_segments=known["road_segments"],
+        road_length_m=known["road_length_m"],
         made=setting.fresh or not whole,
     )
+
+
+def _load_tables(known: dict[str, Any], url: str, directory: Path, progress: Progress) -> tuple[list[str], list[str]]:
+    """Load the layers into a database: the tables, and all that this region has ever filled, with their places."""
+    loads: list[LoadedLayer] = []
+    # Roads that lie beside a layer go with it.
+    for names in known["parts"].values():
+        loads += load_layer(directory / names[0], url, progress=progress)
+    database, tables = parse_database(url), [load.table for load in loads]
+    filled = {f"{database.place} {table}" for table in tables}
+    is_drawn_anew = any(load.inserted for load in loads) and not filled.isdisjoint(known["filled"])
+    if is_drawn_anew and database.replace == "none":
+        progress.note(KEEPS)
+    return tables, sorted(filled.union(known["filled"]))
 
 
 def _find_key(done: Done, setting: SceneSetting) -> str:
@@ -155,7 +188,7 @@ def _find_key(done: Done, setting: SceneSetting) -> str:
     checksums = [(*facts, {name: stamp[2] for name, stamp in files.items()}) for *facts, files in members]
     ways = [job.crs, job.resolution_m, job.precedence, job.split, job.format, asdict(job.finish)]
     area = None if job.aoi is None else list(map(str, read_area(job.aoi)))
-    return digest([__version__, checksums, ways, area, job.classes_raster, job.confidence_raster])
+    return digest([__version__, ACCOUNT, checksums, ways, area, job.classes_raster, job.confidence_raster])
 
 
 def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict[str, Any]:
@@ -196,6 +229,8 @@ def _write_layers(done: Done, setting: SceneSetting, progress: Progress) -> dict
         "files": {_relate(path, directory): stamp_file(path) for path in files},
         "polygons": dict(result.polygons),
         "area_m2": dict(result.area_m2),
+        "road_segments": result.road_segments,
+        "road_length_m": result.road_length_m,
     }
 
 

@@ -39,6 +39,8 @@ class RegionResult:
         parts: the vector files of each scene, zone or sheet; of a whole under "".
         polygons: number of polygons by class name.
         area_m2: geodesic area by class name.
+        road_segments: lines of the network between two nodes.
+        road_length_m: their geodesic length.
         pixels: pixels of the region's grids.
         seconds: wall-clock time of the runs.
         tiles: tiles that scenes touch.
@@ -50,6 +52,8 @@ class RegionResult:
     parts: Mapping[str, tuple[Path, ...]]
     polygons: Mapping[str, int]
     area_m2: Mapping[str, float]
+    road_segments: int
+    road_length_m: float
     pixels: int
     seconds: float
     tiles: int
@@ -69,6 +73,8 @@ def sum_up(parts: Mapping[str, tuple[Path, ...]], results: Sequence[SegmentResul
         parts=parts,
         polygons=dict(polygons),
         area_m2=dict(area_m2),
+        road_segments=sum(result.road_segments for result in results),
+        road_length_m=sum(result.road_length_m for result in results),
         pixels=sum(result.pixels for result in results),
         seconds=sum(result.seconds for result in results),
         tiles=sum(result.tiles for result in results),

@@ -61,16 +61,14 @@ def _make_page(
 ) -> Page:
     page = Page(f"Region {result.directory.name}")
     page.add_text(
-        f"{len(result.done)} of {len(scenes)} scenes are done, {len(result.computed)} of them by the run that began "
-        f"{account['started']}; {len(result.failed)} failed, {len(result.skipped)} are left out."
+        f"{len(result.done)} of {len(scenes)} scenes are done, {len(result.computed) or 'none'} of them by the run "
+        f"that began {account['started']}; {len(result.failed)} failed, {len(result.skipped)} are left out."
     )
-    speed = [("Mpx/s", result.mpx_per_s)] if result.computed else []
+    this_run = {"Mpx": result.pixels_computed / 1e6, "seconds": result.seconds, "Mpx/s": result.mpx_per_s}
     rows: list[tuple[str, object]] = [
         ("model", setting.package.name),
         ("Mpx", result.pixels / 1e6),
-        ("Mpx of this run", result.pixels_computed / 1e6),
-        ("seconds", result.seconds),
-        *speed,
+        *((f"{name} of this run", value) for name, value in this_run.items() if result.computed),
         *((path.relative_to(result.directory).as_posix(), _size(path.stat().st_size)) for path in result.layers),
         *((table, "table") for table in result.tables),
     ]
@@ -80,6 +78,8 @@ def _make_page(
     page.add_table(
         ["class", "polygons", "hectares"], [(name, count, result.area_m2[name] / 1e4) for name, count in counts]
     )
+    if result.road_segments:
+        page.add_text(f"Roads: {result.road_segments:,} segments, {result.road_length_m / 1e3:,.2f} km.")
     if result.failed:
         page.add_heading("Failed")
         page.add_table(["scene", "reason"], result.failed.items())

@@ -26,6 +26,8 @@ class BatchResult:
         catalog: the STAC collection of the outputs.
         polygons: number of polygons by class name.
         area_m2: geodesic area by class name.
+        road_segments: lines of the network between two nodes.
+        road_length_m: their geodesic length.
         pixels: of the scenes that are done.
         pixels_computed: of those that this run predicted.
         seconds: wall-clock time.
@@ -44,6 +46,8 @@ class BatchResult:
     catalog: Path
     polygons: Mapping[str, int]
     area_m2: Mapping[str, float]
+    road_segments: int
+    road_length_m: float
     pixels: int
     pixels_computed: int
     seconds: float
@@ -51,8 +55,8 @@ class BatchResult:
 
     @property
     def mpx_per_s(self) -> float:
-        """Million pixels that this run predicted, per second of it."""
-        return self.pixels_computed / 1e6 / max(self.seconds, 1e-9)
+        """Million pixels that this run predicted, per second of it; 0 where there was nothing to predict."""
+        return self.pixels_computed / 1e6 / self.seconds if self.pixels_computed else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON says it; files relative to the directory."""
@@ -67,6 +71,8 @@ class BatchResult:
             **{name: getattr(self, name).name for name in ("report", "page", "catalog")},
             "polygons": dict(self.polygons),
             "area_m2": dict(self.area_m2),
+            "road_segments": self.road_segments,
+            "road_length_m": self.road_length_m,
             "pixels": self.pixels,
             "pixels_computed": self.pixels_computed,
             "seconds": self.seconds,
@@ -83,6 +89,10 @@ class BatchResult:
             f"{name:<{width}}  {count:>9,} polygons  {self.area_m2[name]:>14,.0f} m2"
             for name, count in sorted(self.polygons.items())
         ] or ["no polygons"]
+        if self.road_segments:
+            lines.append(
+                f"{'roads':<{width}}  {self.road_segments:>9,} segments  {self.road_length_m / 1e3:>14,.2f} km"
+            )
         plural = "" if len(self.done) == 1 else "s"
         lines.append(
             f"{len(self.done)} scene{plural} done ({len(self.computed)} by this run), {len(self.failed)} failed, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import sys
@@ -32,6 +33,10 @@ MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
 
 
+class TooLargeError(OptionError):
+    """A grid of more pixels or tiles than there can be."""
+
+
 class ChangedError(InputError):
     """A raster that was replaced while it was read."""
 
@@ -47,7 +52,10 @@ class SegmentResult:
         confidence_raster: confidence as a GeoTIFF, where asked for.
         polygons: number of polygons by class name.
         area_m2: geodesic area by class name.
+        road_segments: lines of the network between two nodes; 0 where none was asked for.
+        road_length_m: their geodesic length.
         pixels: pixels of the raster.
+        pixels_computed: pixels of the tiles that this run computed.
         seconds: wall-clock time.
         peak_bytes: peak memory of the largest process.
         tiles: tiles of the run.
@@ -60,7 +68,10 @@ class SegmentResult:
     confidence_raster: Path | None
     polygons: dict[str, int]
     area_m2: dict[str, float]
+    road_segments: int
+    road_length_m: float
     pixels: int
+    pixels_computed: int
     seconds: float
     peak_bytes: int
     tiles: int
@@ -68,8 +79,8 @@ class SegmentResult:
 
     @property
     def mpx_per_s(self) -> float:
-        """Million pixels of the raster per second."""
-        return self.pixels / 1e6 / max(self.seconds, 1e-9)
+        """Million pixels that this run computed, per second of it; 0 where there was nothing to compute."""
+        return self.pixels_computed / 1e6 / self.seconds if self.pixels_computed else 0.0
 
 
 def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progress) -> SegmentResult:
@@ -110,7 +121,10 @@ def execute(job: Job, outputs: Outputs, *, execution: Execution, progress: Progr
             confidence_raster=outputs.confidence_raster,
             polygons=counts.polygons,
             area_m2=counts.area_m2,
+            road_segments=counts.road_segments,
+            road_length_m=counts.road_length_m,
             pixels=job.plan.grid.rows * job.plan.grid.cols,
+            pixels_computed=sum(math.prod(job.plan.tile(*tile).core.shape) for tile in computed),
             seconds=time.perf_counter() - start,
             peak_bytes=peak_memory_bytes(),
             tiles=len({r.tile for r in receipts}),
@@ -125,15 +139,16 @@ def check_plan(plan: TilePlan, options: LayerOptions, layer: Path | None) -> Non
     """Refuse what the files of a run could not hold.
 
     Raises:
-        OptionError: there are too many tiles or pixels, or the pixels are too small for the layer's format.
+        TooLargeError: there are too many tiles or pixels.
+        OptionError: the pixels are too small for the layer's format.
     """
     down, across = plan.shape
     if down * across > MAX_TILES:
-        raise OptionError(
+        raise TooLargeError(
             f"{down} x {across} tiles", expected=f"at most {MAX_TILES}", remedy="choose a larger --tile-px"
         )
     if options.generalises and max(plan.grid.rows, plan.grid.cols) > MAX_SIDE:
-        raise OptionError(
+        raise TooLargeError(
             f"outlines to be simplified in a raster of {plan.grid.rows} x {plan.grid.cols} pixels",
             expected=f"at most {MAX_SIDE} pixels a side",
             remedy="--simplify 0, or cut the raster",
@@ -243,9 +258,9 @@ def _finished_result(store: TileStore, wanted: str, outputs: Outputs) -> Segment
         return None
     with contextlib.suppress(OSError, KeyError, TypeError):
         if all(state["files"][str(p.absolute())] == _stamp(p) for p in outputs.paths()):
-            now = {"tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes(), "output": outputs.paths()[0]}
-            others = {k: v for k, v in asdict(outputs).items() if k != "layer"}
-            return SegmentResult(**(state["result"] | now | others))
+            now = {"pixels_computed": 0, "tiles_computed": 0, "seconds": 0.0, "peak_bytes": peak_memory_bytes()}
+            paths = {k: v for k, v in asdict(outputs).items() if k != "layer"} | {"output": outputs.paths()[0]}
+            return SegmentResult(**(state["result"] | now | paths))
     return None
 
 

@@ -35,12 +35,14 @@ from geoseg.run.sources import SourceIndex, find_line_members, name_members, not
 from geoseg.tiles.store import JOIN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LayerCounts:
-    """What went into a layer, by class name."""
+    """What went into the layers: polygons by class name, and the segments of the network."""
 
     polygons: dict[str, int] = field(default_factory=dict)
     area_m2: dict[str, float] = field(default_factory=dict)
+    road_segments: int = 0
+    road_length_m: float = 0.0
 
     def add(self, names: NDArray[np.object_], area_m2: NDArray[np.float64]) -> None:
         """Count one batch: class names (n,) and areas (n,) in m2."""
@@ -61,7 +63,7 @@ def write_map(job: Job, path: Path, progress: Progress) -> LayerCounts:
     folder = job.store.empty_folder(JOIN)
     layers = [Layer("polygons", "Polygon", POLYGON_COLUMNS, _describe_polygons(job, folder, counts, progress))]
     if job.options.roads:
-        layers.append(Layer("roads", "LineString", ROAD_COLUMNS, _describe_roads(job, folder)))
+        layers.append(Layer("roads", "LineString", ROAD_COLUMNS, _describe_roads(job, folder, counts)))
     grid = job.plan.grid
     write_layers(
         path,
@@ -120,7 +122,7 @@ def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) ->
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
 
 
-def _describe_roads(job: Job, folder: Path) -> Iterator[LayerBatch]:
+def _describe_roads(job: Job, folder: Path, counts: LayerCounts) -> Iterator[LayerBatch]:
     grid = job.plan.grid
     scale = RoadScale.of(grid)
 
@@ -145,4 +147,6 @@ def _describe_roads(job: Job, folder: Path) -> Iterator[LayerBatch]:
             constant["id"] = identify_features(np.full(len(batch.geometries), number), batch.geometries, grid.crs)
             if isinstance(job.classes, ClassMosaic):
                 constant |= name_members(job.classes, find_line_members(batch.geometries, job, index))
+            counts.road_segments += len(batch.geometries)
+            counts.road_length_m += float(batch.columns["length_m"].sum())
             yield LayerBatch(batch.geometries, batch.columns | constant)

@@ -18,6 +18,7 @@ from dask.delayed import Delayed
 from dask.threaded import get as get_in_threads
 
 from geoseg.errors import BudgetError, GeosegError, OptionError
+from geoseg.raster import noise
 from geoseg.run.machine import default_workers
 from geoseg.tiles.store import CLASSES, TileReceipt
 
@@ -157,7 +158,13 @@ def _connect(scheduler: str, workers: int) -> Iterator[Any]:
 def _start_cluster(workers: int) -> Any:
     from distributed import LocalCluster  # noqa: PLC0415
 
-    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0")
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        preload=[noise.__name__],
+    )
 
 
 def _find_address(scheduler: str) -> str:

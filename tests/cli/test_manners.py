@@ -92,3 +92,11 @@ def test_metadata_that_are_no_text_are_no_noise(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"geoseg: {tmp_path}/a.vrt: not readable as a raster (text in it is not UTF-8)\n")
     assert "Exception ignored" not in ended.stderr
+
+
+def test_several_rasters_are_a_batch() -> None:
+    ended = run("segment", "a.tif", "b.tif", "-o", "map.gpkg")
+    assert ended.returncode == 2
+    assert "a.tif b.tif" in ended.stderr
+    assert "geoseg batch a.tif b.tif -o DIR" in ended.stderr
+    assert "Usage: geoseg segment [OPTIONS] IMAGE\n" in invoke("segment", "--help")

@@ -272,6 +272,12 @@ def test_unknown_suffix(tmp_path):
         check_layer_path(tmp_path / "a.json.gz")
 
 
+@pytest.mark.parametrize("name", [".gpkg", ".GeoJSON.gz", ".geojson"])
+def test_a_suffix_is_no_name(tmp_path, name):
+    with pytest.raises(OptionError, match="a suffix without a name"):
+        check_layer_path(tmp_path / name)
+
+
 def test_pmtiles_need_a_resolution(tmp_path):
     for options in ({}, {"pixel_m": np.nan}):
         with pytest.raises(OptionError, match="ground resolution"):

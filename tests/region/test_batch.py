@@ -11,7 +11,6 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import distributed
@@ -23,6 +22,8 @@ from rasterio.warp import transform_bounds
 
 import geoseg
 from geoseg.errors import BudgetError, GeosegError, InputError, OptionError, OutputError
+from geoseg.layers.postgis import LoadedLayer
+from geoseg.progress import Silence
 from geoseg.region import making
 from geoseg.region.batch import batch
 from geoseg.region.result import BatchResult
@@ -36,6 +37,16 @@ OUTSIDE = "10.0,50.0,10.1,50.1"
 
 def run(scenes: Path, directory: Path, **options: Any) -> BatchResult:
     return batch([scenes], directory, **({"model": MODEL, "format": ".fgb", "roads": True} | options))
+
+
+class Notes(Silence):
+    """Keeps what is told besides stages and steps."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture
@@ -96,6 +107,12 @@ class TestFirstRun:
         assert len(layer) == sum(result.polygons.values()) > 5
         assert set(layer["source"]) <= {"a.tif", "b.tif", "c.tif"}
         assert layer["area_m2"].sum() == pytest.approx(sum(result.area_m2.values()), rel=1e-6)
+        roads = geoseg.open_layer(result.layers[1])
+        assert result.road_segments == len(roads) > 0
+        assert result.road_length_m == pytest.approx(roads["length_m"].sum(), abs=0.001 * len(roads))
+        told = read_json(result.report)
+        assert (told["road_segments"], told["road_length_m"]) == (result.road_segments, result.road_length_m)
+        assert f"{len(roads):,} segments" in " ".join(result.format().split())
         for name in "abc":
             report = read_json(tmp_path / "out/scenes" / name / "report.json")
             assert (report["id"], report["pixels"], report["attempts"]) == (name, SIDE_PX**2, 1)
@@ -189,19 +206,34 @@ class TestFirstRun:
         self, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
     ) -> None:
         loads: list[tuple[str, bool, str]] = []
+        inserted = 5
 
-        def load(path: Path, url: str, *, progress: object) -> list[SimpleNamespace]:
+        def load(path: Path, url: str, *, progress: object) -> list[LoadedLayer]:
             loads.append((path.name, path.exists(), url))
-            return [SimpleNamespace(table="city.polygons"), SimpleNamespace(table="city.roads")]
+            return [LoadedLayer("city.polygons", 5, inserted), LoadedLayer("city.roads", 2, 0)]
 
         monkeypatch.setattr("geoseg.region.outputs.load_layer", load)
         monkeypatch.setattr("geoseg.region.outputs.check_database", lambda url, layers, crs: None)
         url = "postgresql://me:hush@127.0.0.1:9/gis?schema=city"
-        result = run(scenes, tmp_path / "out", postgis=url, split=split)
+        said = Notes()
+        result = run(scenes, tmp_path / "out", postgis=url, split=split, progress=said)
+        assert not said.notes
         names = ["region.fgb"] if split == "none" else [f"region_{name}.fgb" for name in "abc"]
         assert loads == [(name, True, url) for name in names]
         assert result.tables == ("city.polygons", "city.roads")
         assert not any(b"hush" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+        inserted = 0
+        run(scenes, tmp_path / "out", postgis=url, split=split, progress=said)
+        assert not said.notes
+        inserted = 1
+        again = {"split": split, "min_area_m2": 50.0, "progress": said}
+        run(scenes, tmp_path / "out", postgis=url, **again)
+        assert len(said.notes) == 1
+        assert "an earlier run loaded" in said.notes[0]
+        assert "hush" not in said.notes[0]
+        if split == "none":
+            run(scenes, tmp_path / "out", postgis=f"{url}&replace=source", **again | {"min_area_m2": 60.0})
+            assert len(said.notes) == 1
 
     @pytest.mark.postgis
     @pytest.mark.parametrize("format", [".gpkg", pytest.param(".geojson", marks=pytest.mark.slow)])
@@ -246,11 +278,16 @@ class TestFirstRun:
 class TestSecondRun:
     def test_does_nothing(self, scenes: Path, tmp_path: Path) -> None:
         first = run(scenes, tmp_path / "out")
+        first_page = first.page.read_text()
         before = {path: path.stat().st_mtime_ns for path in first.layers}
         second = run(scenes, tmp_path / "out")
         assert (second.done, second.computed, second.layers_made) == (first.done, (), False)
         assert (second.polygons, second.area_m2, second.layers) == (first.polygons, first.area_m2, first.layers)
         assert {path: path.stat().st_mtime_ns for path in second.layers} == before
+        assert (second.road_segments, second.road_length_m) == (first.road_segments, first.road_length_m)
+        assert "Mpx of this run" in Texts(first_page).texts
+        assert not {"Mpx of this run", "Mpx/s", "seconds of this run"} & set(Texts(second.page.read_text()).texts)
+        assert any("none of them by the run" in text for text in Texts(second.page.read_text()).texts)
 
     def test_new_scenes_only_and_the_same_map(self, scenes: Path, tmp_path: Path) -> None:
         hidden = shutil.move(scenes / "b.tif", tmp_path / "b.tif")
@@ -551,9 +588,22 @@ class TestFaults:
     ) -> None:
         write_scene(scenes / "far.tif", 50_000)
         asked = once()
-        with pytest.raises(OptionError, match="to be simplified in a raster"):
+        with pytest.raises(
+            OptionError, match=r"to be simplified in a raster .* far and [abc] lie 2,437 km apart"
+        ) as told:
             run(scenes, tmp_path / "out")
         assert not asked
+        assert "--split utm" in told.value.remedy
+        assert "--tile-px" not in told.value.remedy
+
+    def test_scenes_on_two_continents_are_refused_in_words(self, scenes: Path, tmp_path: Path) -> None:
+        with rasterio.open(scenes / "a.tif") as dataset:
+            profile, values = dataset.profile | {"crs": "EPSG:32633"}, dataset.read()
+        with rasterio.open(scenes / "far.tif", "w", **profile) as dataset:
+            dataset.write(values)
+        with pytest.raises(OptionError, match=r"\d+ x \d+ tiles.* at 0\.5 m; far and [abc] lie .* km apart") as told:
+            run(scenes, tmp_path / "out", crs="EPSG:4087", simplify_m=0)
+        assert "a batch for each place" in told.value.remedy
 
     def test_items_without_an_image_stop_no_other(self, scenes: Path, tmp_path: Path) -> None:
         def make_item(name: str, assets: dict[str, Any]) -> dict[str, Any]:

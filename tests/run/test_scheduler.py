@@ -71,6 +71,21 @@ def test_an_exception_reaches_the_caller_as_it_is(scheduler: str, error: Excepti
     assert vars(caught.value) == vars(error)
 
 
+def read_undecodable(path: str) -> TileReceipt:
+    with suppress(Exception):
+        rasterio.open(path)
+    return make_receipt(0)
+
+
+@pytest.mark.cluster
+def test_metadata_that_are_no_text_are_no_noise_in_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.vrt"
+    path.write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>EPSG:\xff\xe932737</SRS><Geo\xff></VRTDataset>')
+    node = delayed(read_undecodable, pure=False)(str(path), dask_key_name=("traces", 0, 0))
+    compute_receipts([node], scheduler="local", workers=1)
+    assert "UnicodeDecodeError" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_bad_tile_leaves_nothing_half_written(tmp_path: Path, make_raster: MakeRaster, scheduler: str) -> None:
     """The value stands in the last of 16 tiles."""

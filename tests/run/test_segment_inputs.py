@@ -137,7 +137,29 @@ class TestResult:
         assert result.tiles == result.tiles_computed == 9
         assert result.seconds > 0
         assert result.peak_bytes > 2**20
+        assert result.pixels_computed == result.pixels
         assert result.mpx_per_s == pytest.approx(result.pixels / 1e6 / result.seconds)
+
+    def test_the_speed_is_that_of_what_was_computed(self, image: Path, tmp_path: Path) -> None:
+        options = {"work_dir": tmp_path / "work", "overwrite": True}
+        first = Run(image, tmp_path, **options).result
+        (tmp_path / "map.gpkg").unlink()
+        left = sorted((tmp_path / "work").rglob("r000002_c*"))
+        assert left
+        for path in left:
+            path.unlink()
+        part = Run(image, tmp_path, **options).result
+        assert (part.tiles_computed, part.tiles, part.pixels) == (3, 9, first.pixels)
+        assert 0 < part.pixels_computed < first.pixels
+        assert part.mpx_per_s == pytest.approx(part.pixels_computed / 1e6 / part.seconds)
+        again = Run(image, tmp_path, **options).result
+        assert (again.tiles_computed, again.pixels_computed, again.mpx_per_s) == (0, 0, 0.0)
+
+    def test_the_network_is_counted(self, image: Path, tmp_path: Path) -> None:
+        result = Run(image, tmp_path, suffix=".gpkg", roads=True).result
+        network = geoseg.open_layer(tmp_path / "map.gpkg", "roads")
+        assert result.road_segments == len(network) > 0
+        assert result.road_length_m == pytest.approx(network["length_m"].sum(), abs=0.001 * len(network))
 
     def test_the_background_leaves_no_polygons(self, image: Path, tmp_path: Path) -> None:
         run = run_and_check(image, tmp_path)

@@ -15,6 +15,16 @@ def hush_undecodable() -> Iterator[None]:
     rasterio logs warnings from within GDAL, where an exception can be raised to nobody: Cython prints it, and tells of
     it as one that is ignored.
     """
+    hooks = sys.excepthook, sys.unraisablehook
+    dask_setup()
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = hooks
+
+
+def dask_setup(worker: object = None) -> None:
+    """Do the same for good, in a process of dask's that preloads this module."""
     prints, reports = sys.excepthook, sys.unraisablehook
 
     def print_other(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -26,7 +36,3 @@ def hush_undecodable() -> Iterator[None]:
             reports(fault)
 
     sys.excepthook, sys.unraisablehook = print_other, report_other
-    try:
-        yield
-    finally:
-        sys.excepthook, sys.unraisablehook = prints, reports
