@@ -127,7 +127,7 @@ def test_status_while_it_runs(many: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_interrupted(many: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     process = start(many, tmp_path / "out")
-    wait_for((tmp_path / "out/scenes/b/state.json").exists, process)
+    wait_for((tmp_path / "out/scenes/a/state.json").exists, process)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
