@@ -1,15 +1,20 @@
 """Class raster to GeoDataFrame: geoseg beside `rasterio.features.shapes`, in turn, on one thread.
 
-usage: python tests/benchmarks/polygonize.py [SIZE_PX] [ROUNDS]
+usage: python tests/benchmarks/polygonize.py [SIZE_PX] [ROUNDS] [RASTER.tif]
+
+With a raster: the file to FlatGeobuf, geoseg with all its attributes beside `gdal_polygonize.py`, which has none.
 """
 
 from __future__ import annotations
 
 import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -18,6 +23,7 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
+import geoseg
 from geoseg.grid import GeoGrid, Window
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.rings import PolygonBatch
@@ -65,6 +71,24 @@ def time_call(call: Callable[[np.ndarray], geopandas.GeoDataFrame], classes: np.
     return time.perf_counter() - wall, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - cpu, count
 
 
+def compare_files(raster: str, rounds: int) -> None:
+    """Processor seconds from a file to a file; GDAL's program begins anew each time, geoseg has begun before."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder, "ours.fgb"), Path(folder, "theirs.fgb")
+        command = ["gdal_polygonize.py", "-q", "-f", "FlatGeobuf", raster, str(theirs)]
+        pairs = []
+        for _ in range(rounds + 1):
+            spent = [sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            geoseg.polygonize(raster, ours, workers=1, overwrite=True, fresh=True)
+            theirs.unlink(missing_ok=True)
+            subprocess.run(command, check=True)
+            now = [sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            pairs.append((now[0] - spent[0], now[1] - spent[1]))
+    medians = [statistics.median(pair[side] for pair in pairs[1:]) for side in (0, 1)]
+    ratio = statistics.median(b / a for a, b in pairs[1:])
+    print(f"{raster}: geoseg {medians[0]:.2f} s, GDAL {medians[1]:.2f} s of processor time, {ratio:.1f} x")
+
+
 def main(size_px: int = 4096, rounds: int = 5) -> None:
     run_geoseg(make_classes(256, noise=0.1))
     for name, noise in (("clean", 0.0), ("1 % noise", 0.01)):
@@ -82,4 +106,7 @@ def main(size_px: int = 4096, rounds: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if len(sys.argv) > 3:
+        compare_files(sys.argv[3], int(sys.argv[2]))
+    else:
+        main(*map(int, sys.argv[1:]))
