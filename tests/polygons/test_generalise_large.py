@@ -160,7 +160,7 @@ tile = tile.astype(np.uint8)
 def traces(bands):
     for band in range(bands):
         window = Window(band * side, 0, side, side)
-        yield trace_tile(tile, window=window, grid_shape=(bands * side, side), marked=True)
+        yield trace_tile(tile, window=window, grid_shape=(bands * side, side), skip=(0,), marked=True)
 def run(bands):
     with tempfile.TemporaryDirectory() as folder:
         ordered = sort_spilled(join_tiles(traces(bands)), Path(folder))
@@ -174,7 +174,8 @@ print(polygons, before, peak_kib())
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_raster() -> None:
+    """Specks alone: their background is a single polygon, and such is held whole."""
     done = subprocess.run([sys.executable, "-c", MEASURE, "24"], capture_output=True, text=True, check=True)
     polygons, before_kb, after_kb = map(int, done.stdout.split())
     assert polygons > 1_000_000
-    assert after_kb - before_kb < 60_000
+    assert after_kb - before_kb < 30_000
