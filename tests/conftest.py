@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ UTM = "EPSG:32737"
 CORNER = Affine(0.5, 0, 530_000, 0, -0.5, 9_330_000)
 
 MakeRaster = Callable[..., Path]
+
+# A shell may start programs in the background such that they, and all that they start, ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_reading_a_share_of_the_mutants() -> None:
 
 
 def test_running_a_share_of_the_mutants() -> None:
-    check(judge(range(3, MUTANTS, 67), run=True))
+    check(judge(range(3, MUTANTS, 134), run=True))
 
 
 @pytest.mark.slow
