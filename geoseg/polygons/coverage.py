@@ -119,16 +119,18 @@ class Coverage:
         self.proposals.settle(without)
 
     def propose_again(self) -> bool:
-        """Propose all outlines once more, those that were revoked with the walls that were in the way moved back.
+        """Propose all outlines once more where walls were in the way, with these moved back.
 
         Returns:
             Whether any was revoked for a wall.
         """
         lost, hits = self.proposals.list_revoked(), self._hits
+        if not len(hits.keys):
+            return False
         order = np.argsort(hits.keys, kind="stable")
         self._hits = Hits(hits.keys[order], hits.places[order])
         self.propose(without=lost[~np.isin(lost, hits.keys)])
-        return bool(len(hits.keys))
+        return True
 
     def revoke(self, which: Int64, hits: Int32) -> Int32:
         """Give up proposals ((n,)) for what they hit ((n, 2) places); the boxes of those that were in force."""

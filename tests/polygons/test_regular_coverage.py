@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from geoseg.polygons.coverage import Coverage
 from geoseg.polygons.rings import PolygonBatch
 
 from .test_generalise import SKIPS, TO_PIXELS, check_coverage, coverages, generalise
@@ -266,3 +267,14 @@ def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
     )
     assert shapely.get_num_coordinates(outline) <= 11 < shapely.get_num_coordinates(plain)
     assert outline.intersection(plain).area / outline.union(plain).area > 0.85
+
+
+@pytest.mark.parametrize("regularize", [(), (BUILDING,)])
+def test_where_nothing_is_in_the_way_outlines_are_proposed_once(
+    regularize: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    propose = Coverage.propose
+    monkeypatch.setattr(Coverage, "propose", lambda self, **given: asked.append(1) or propose(self, **given))
+    generalise(draw_rectangles(0)[0], 1.0, regularize=regularize)
+    assert len(asked) == 1
