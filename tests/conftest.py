@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
+from geoseg import cli
 from geoseg.grid import GeoGrid
 from geoseg.legend import LAND_COVER
 from geoseg.raster.cog import write_class_raster
@@ -22,6 +24,17 @@ UTM = "EPSG:32737"
 CORNER = Affine(0.5, 0, 530_000, 0, -0.5, 9_330_000)
 
 MakeRaster = Callable[..., Path]
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
 
 # A shell may start programs in the background such that they, and all that they start, ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +48,20 @@ def data_dir() -> Path:
     return DATA
 
 
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in this process."""
+
+    def run_command(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert isinstance(end.value.code, int)
+        return Ended(end.value.code, *capsys.readouterr())
+
+    return run_command
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
     """A PostgreSQL server with PostGIS; tests that need it are skipped where none is installed."""
@@ -43,6 +70,14 @@ def postgres() -> Iterator[Any]:
 
     with run_server() as server:
         yield server
+
+
+@pytest.fixture
+def database(postgres: Any) -> Iterator[str]:
+    """The name of an empty database of that server."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
 
 
 @pytest.fixture

@@ -15,41 +15,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import geoseg
-from geoseg import cli
 from geoseg.console import PlainProgress
-from tests.conftest import MakeRaster
+from tests.conftest import Ended, MakeRaster, Run
 from tests.invariance.running import GEOSEG
 
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
 COMMANDS = ["segment", "polygonize", "train", "refine", "evaluate", "models", "demo", "info"]
 HEAVY = {"torch", "onnxruntime", "rasterio", "numpy", "geopandas", "dask", "numba", "pandas", "cv2"}
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line in this process."""
-
-    def run_command(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert isinstance(end.value.code, int)
-        return Ended(end.value.code, *capsys.readouterr())
-
-    return run_command
 
 
 @pytest.fixture

@@ -27,6 +27,20 @@ ROADS = "roads"
 """Name of the layer of centrelines."""
 
 
+def check_layer_file(path: Path) -> None:
+    """Refuse what is no file, or has no suffix of a vector layer.
+
+    Raises:
+        InputError: it says which.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there", expected="a vector layer", remedy="check the path")
+    if not is_layer_path(path):
+        raise InputError(
+            f"{path.name} is not known as a vector layer", expected=f"one of {', '.join(SUFFIXES)}", remedy="convert it"
+        )
+
+
 def open_layer(path: Path | str, layer: str | None = None) -> geopandas.GeoDataFrame:
     """Read a whole vector layer, one row a feature, with its CRS.
 
@@ -41,12 +55,7 @@ def open_layer(path: Path | str, layer: str | None = None) -> geopandas.GeoDataF
         InputError: there is no such file or layer, it is no vector layer, cut off, or has no CRS.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not there", expected="a vector layer", remedy="check the path")
-    if not is_layer_path(path):
-        raise InputError(
-            f"{path.name} is not known as a vector layer", expected=f"one of {', '.join(SUFFIXES)}", remedy="convert it"
-        )
+    check_layer_file(path)
     try:
         frame = geopandas.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_ogr(path, layer)
     except InputError:

@@ -21,7 +21,7 @@ from geoseg.files import check_whole, gdal_name
 from geoseg.layers.arrow import GEOMETRY, make_schema
 from geoseg.layers.columns import BATCH_ROWS, POLYGON_COLUMNS, ROAD_COLUMNS, Column, GeometryType, Layer
 from geoseg.layers.provenance import KEY
-from geoseg.layers.read import SUFFIXES, is_layer_path, list_files
+from geoseg.layers.read import check_layer_file, list_files
 
 MAP_LAYERS: dict[str, tuple[tuple[Column, ...], GeometryType]] = {
     "polygons": (POLYGON_COLUMNS, "Polygon"),
@@ -103,12 +103,7 @@ def open_streams(path: Path | str) -> list[LayerStream]:
         InputError: there is no such file, it is no vector layer, is cut off, has no CRS, or holds features in pieces.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not there", expected="a vector layer", remedy="check the path")
-    if not is_layer_path(path):
-        raise InputError(
-            f"{path.name} is not known as a vector layer", expected=f"one of {', '.join(SUFFIXES)}", remedy="convert it"
-        )
+    check_layer_file(path)
     if path.suffix.lower() == ".pmtiles":
         raise InputError(
             f"{path.name} holds features in pieces, rounded to a grid",

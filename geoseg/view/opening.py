@@ -15,9 +15,10 @@ from pyproj import Transformer
 from geoseg.errors import InputError
 from geoseg.files import check_whole, gdal_name
 from geoseg.layers.read import ROADS, SUFFIXES, is_layer_path, list_files
+from geoseg.layers.stream import translate_faults
 from geoseg.view.parquet import ParquetLayer
 from geoseg.view.projection import LONLAT, Box, PageProjection, unite_boxes
-from geoseg.view.source import OgrLayer, ViewLayer, translate_faults
+from geoseg.view.source import OgrLayer, ViewLayer
 
 PMTILES = ".pmtiles"  # hold features cut into pieces
 

@@ -19,8 +19,9 @@ import shapely
 from pyproj import CRS
 
 from geoseg.errors import InputError
+from geoseg.layers.stream import translate_faults
 from geoseg.view.projection import Box
-from geoseg.view.source import check_crs, translate_faults
+from geoseg.view.source import check_crs
 
 
 @dataclass(frozen=True)

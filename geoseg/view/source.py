@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from pyproj import CRS
 
 from geoseg.errors import InputError
 from geoseg.files import gdal_name
+from geoseg.layers.stream import translate_faults
 from geoseg.view.projection import Box, unite_boxes
 
 
@@ -168,21 +168,6 @@ class OgrLayer:
                 layer_options={"SPATIAL_INDEX": "YES", "TEMPORARY_DIR": str(path.parent)},
             )
         return replace(self, copy=path)
-
-
-@contextmanager
-def translate_faults(path: Path) -> Iterator[None]:
-    """Turn what drivers raise into an InputError that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # each driver has exceptions of its own
-        raise InputError(
-            f"{path} cannot be read as a vector layer: {error}",
-            expected="a complete file",
-            remedy="check it with ogrinfo; make or download it again",
-        ) from error
 
 
 def check_crs(path: Path, crs: Any) -> CRS:

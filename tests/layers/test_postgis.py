@@ -41,13 +41,6 @@ def server(postgres):
 
 
 @pytest.fixture
-def database(server):
-    name = server.create_database()
-    yield name
-    server.drop_database(name)
-
-
-@pytest.fixture
 def url(server, database):
     return server.url(database)
 

@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from geoseg import cli
 from geoseg.errors import OptionError
 from geoseg.region.settings import BatchJob, read_batch_job
+from tests.conftest import Ended, Run
 from tests.region.running import MODEL, batch_words, read_json, write_bad
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line in this process."""
-
-    def run_command(*words: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert isinstance(end.value.code, int)
-        return Ended(end.value.code, *capsys.readouterr())
-
-    return run_command
 
 
 @pytest.fixture

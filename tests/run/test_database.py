@@ -25,13 +25,6 @@ def server(postgres):
 
 
 @pytest.fixture
-def database(server):
-    name = server.create_database()
-    yield name
-    server.drop_database(name)
-
-
-@pytest.fixture
 def classes(class_raster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values = np.random.default_rng(0).integers(0, 4, (60, 80)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
