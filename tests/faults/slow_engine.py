@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.test_disk import slow_down
-from tests.invariance.light_engine import install
+from tests.invariance.light_engine import install, slow_down
 
 
 def dask_setup(worker: object) -> None:

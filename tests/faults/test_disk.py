@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -28,21 +27,10 @@ from tests.faults.prepared import (
     segment_words,
     wait_for,
 )
-from tests.invariance.light_engine import LightEngine
+from tests.invariance.light_engine import slow_down
 from tests.region.running import write_scene
 
 DISK_BYTES = 4 * 2**20
-
-
-def slow_down(seconds: float = 0.04) -> None:
-    """Time for faults between two tiles."""
-    predict = LightEngine.predict
-
-    def predict_later(engine: LightEngine, *given: object) -> object:
-        time.sleep(seconds)
-        return predict(engine, *given)
-
-    LightEngine.predict = predict_later  # type: ignore[assignment]
 
 
 def start_slowly(words: list[object], folder: Path) -> Run:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.prepared import Run, list_leavings, read_files, run, segment_words, wait_for
+from tests.faults.prepared import Run, act, list_leavings, read_files, run, segment_words, wait_for
+from tests.invariance.light_engine import slow_down
 
 FEW, MANY = 12, 100
 STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -51,7 +52,7 @@ def test_sigkill_at_random_moments(scene: Path, calm: dict[str, bytes], tmp_path
 def test_a_signal_that_asks_to_stop(scene: Path, calm: dict[str, bytes], tmp_path: Path, number: int) -> None:
     words = segment_words(scene, tmp_path)
     tiles = tmp_path / ".geoseg/map.fgb/classes"
-    started = Run(*words)
+    started = Run(*words, before=slow_down)
     wait_for(lambda: len(list(tiles.glob("r*"))) > 2, started)
     started.send(number)
     assert started.wait() == STOPS[signal.Signals(number)], started.said
@@ -68,7 +69,7 @@ def test_a_signal_that_asks_to_stop(scene: Path, calm: dict[str, bytes], tmp_pat
 def test_a_signal_again_and_again(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     """Whoever is impatient does no harm."""
     words = segment_words(scene, tmp_path)
-    started = Run(*words)
+    started = Run(*words, before=slow_down)
     wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
     while started.at_work:
         started.send(signal.SIGTERM)
@@ -80,7 +81,7 @@ def test_a_signal_again_and_again(scene: Path, calm: dict[str, bytes], tmp_path:
 
 def test_a_run_that_nobody_may_hang_up(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     """`nohup geoseg ...` goes on when its terminal is gone."""
-    started = Run(*segment_words(scene, tmp_path), before=ignore_hang_up)
+    started = Run(*segment_words(scene, tmp_path), before=act(slow_down, ignore_hang_up))
     wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
     started.send(signal.SIGHUP)
     assert started.wait() == 0, started.said
@@ -93,7 +94,7 @@ def ignore_hang_up() -> None:
 
 def test_stopped_and_continued(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     """As by Ctrl-Z and fg, or a machine that sleeps."""
-    started = Run(*segment_words(scene, tmp_path))
+    started = Run(*segment_words(scene, tmp_path), before=slow_down)
     wait_for((tmp_path / ".geoseg/map.fgb/classes").exists, started)
     started.send(signal.SIGSTOP)
     time.sleep(0.3)

@@ -15,7 +15,7 @@ import rasterio
 from geoseg.raster import reader
 from tests.catalog.servers import WebServer, serve
 from tests.faults.prepared import Run, read_files, refuse, run, segment_words, wait_for
-from tests.faults.test_disk import slow_down
+from tests.invariance.light_engine import slow_down
 
 LENIENT = {"RETRY_DELAY": 0.05, "LOW_SPEED_TIME": 1, "MAX_RETRY": 2, "TIMEOUT": 5}
 

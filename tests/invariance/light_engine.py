@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +34,22 @@ class LightEngine:
 
 def install() -> None:
     graph.open_engine = lambda package, geometry, device: LightEngine(geometry)
+
+
+def slow_down(seconds: float = 0.04) -> None:
+    """Time for faults between two tiles."""
+    predict_after(lambda: time.sleep(seconds))
+
+
+def predict_after(wait: Callable[[], object]) -> None:
+    """Let something happen before every prediction of this process."""
+    predict = LightEngine.predict
+
+    def predict_later(engine: LightEngine, *given: object) -> object:
+        wait()
+        return predict(engine, *given)
+
+    LightEngine.predict = predict_later  # type: ignore[assignment]
 
 
 def dask_setup(worker: object) -> None:
