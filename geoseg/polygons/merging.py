@@ -1,4 +1,10 @@
-"""The kernels that decide which neighbour takes a component that is too small."""
+"""The kernels that decide which neighbour takes a component that is too small.
+
+The smallest component goes first. What it becomes depends on the classes of its neighbours alone, and a larger one
+keeps its class, and stays larger, until it goes itself. So a component that is smaller than all its neighbours may go
+at any time: whatever is not yet known elsewhere, the result is the same. Only one that may still grow, and one that
+has a smaller neighbour that waits, must wait.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,11 @@ def code_of_class(class_id: Uint8) -> NDArray[np.int64]:
     return _FIRST_CLASS - class_id.astype(np.int64)
 
 
+def class_of_code(codes: Int64) -> Uint8:
+    """The classes that codes of `code_of_class` stand for."""
+    return (_FIRST_CLASS - codes).astype(np.uint8)
+
+
 class Regions(NamedTuple):
     """Components that may join one another; all arrays change as they do.
 
@@ -30,6 +41,8 @@ class Regions(NamedTuple):
         area: (n,) int64.
         first: (n,) int64, the order among components of equal area.
         is_large: (n,) bool, whether it is part of one that is large enough and not listed here.
+        is_open: (n,) bool, whether it may still grow.
+        waits: (n,) bool, whether it cannot go yet.
     """
 
     parent: Int64
@@ -37,6 +50,8 @@ class Regions(NamedTuple):
     area: Int64
     first: Int64
     is_large: NDArray[np.bool_]
+    is_open: NDArray[np.bool_]
+    waits: NDArray[np.bool_]
 
 
 class Contacts(NamedTuple):
@@ -82,6 +97,7 @@ def _join(regions: Regions, kept: np.int64, gone: np.int64) -> None:
     regions.area[kept] = min(regions.area[kept] + regions.area[gone], LARGEST_AREA)
     regions.first[kept] = min(regions.first[kept], regions.first[gone])
     regions.is_large[kept] |= regions.is_large[gone]
+    regions.is_open[kept] |= regions.is_open[gone]
 
 
 class Members(NamedTuple):
@@ -94,8 +110,11 @@ class Members(NamedTuple):
 # A heap entry is out of date when its component has gone into another one or has grown since.
 @kernel
 def merge_small(regions: Regions, contacts: Contacts, minimum: Int64) -> None:
-    """Let all components below their class's minimum ((256,) int64) join neighbours; `class_id` then has the result."""
-    parent, current, area, first, is_large = regions
+    """Let the components below their class's minimum ((256,) int64) join neighbours, where that can be decided.
+
+    Then `parent` is what each component is part of, `class_id` its class, and `waits` whether either may still change.
+    """
+    parent, current, area, first, is_large, is_open, waits = regions
     count = len(parent)
     following, last = np.empty(count, np.int64), np.empty(count, np.int64)
     for k in range(count):
@@ -117,7 +136,10 @@ def merge_small(regions: Regions, contacts: Contacts, minimum: Int64) -> None:
         size, _, small = heapq.heappop(heap)
         if parent[small] != small or area[small] != size or is_large[small] or size >= minimum[current[small]]:
             continue
-        _measure_neighbours(regions, contacts, members, small, (shared, touches_large))
+        # Those that are smaller have had their turn: where one waits, it goes first.
+        if is_open[small] or _measure_neighbours(regions, contacts, members, small, (shared, touches_large)):
+            waits[small] = True
+            continue
         new = np.argmax(shared)
         if shared[new] == 0:
             continue
@@ -127,7 +149,9 @@ def merge_small(regions: Regions, contacts: Contacts, minimum: Int64) -> None:
         if not is_large[small] and area[small] < minimum[new]:
             heapq.heappush(heap, (area[small], first[small], small))
     for k in range(count):
-        current[k] = current[find_component(parent, np.int64(k))]
+        root = find_component(parent, np.int64(k))
+        parent[k], current[k] = root, current[root]
+        waits[k] = waits[root]
 
 
 @subkernel
@@ -139,8 +163,8 @@ def _append(members: Members, kept: np.int64, gone: np.int64) -> None:
 @subkernel
 def _measure_neighbours(
     regions: Regions, contacts: Contacts, members: Members, k: np.int64, found: tuple[Int64, NDArray[np.bool_]]
-) -> None:
-    """The length that a component shares with each class, and in which of them it has a large neighbour."""
+) -> bool:
+    """The length that a component shares with each class, in which of them it has a large neighbour; does one wait?"""
     shared, touches_large = found
     for class_id in range(len(shared)):
         shared[class_id], touches_large[class_id] = 0, False
@@ -154,8 +178,11 @@ def _measure_neighbours(
             else:
                 other = find_component(regions.parent, code)
                 if other != k:
+                    if regions.waits[other]:
+                        return True
                     shared[regions.class_id[other]] += contacts.lengths[i]
         member = members.following[member]
+    return False
 
 
 @subkernel

@@ -1,13 +1,13 @@
 """Components below the minimum mapping unit become part of a neighbour: never a hole, never a seam.
 
 A component may lie on many tiles, and what it becomes may depend on what its neighbours become. So each tile lists the
-components that could be too small, and what they touch; all lists together decide; then each tile is told its new
-classes.
+components that could be too small, and what they touch; a sweep over the lists decides (`sweep.py`); then each tile is
+told its new classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 
 from geoseg.grid import GeoGrid, Window
 from geoseg.polygons.attributes import measure_polygons
-from geoseg.polygons.merging import NOTHING, Contacts, Regions, code_of_class, merge_small, unite
+from geoseg.polygons.merging import NOTHING, code_of_class
 from geoseg.polygons.rings import Int32, Int64, Uint8
 from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs
 from geoseg.polygons.touching import LARGEST_AREA, count_contacts, paint_components, sum_areas
@@ -93,7 +93,7 @@ def list_small_components(
     painted = paint_components(runs, component)
     sides = [painted[0], painted[-1], painted[:, 0], painted[:, -1]]
     edges = [classes[0], classes[-1], classes[:, 0], classes[:, -1]]
-    contacts = _sum_contacts(count_contacts(runs, component, codes[:-1]))
+    contacts = sum_contacts(count_contacts(runs, component, codes[:-1]))
     return SmallComponents(
         window,
         small,
@@ -104,50 +104,6 @@ def list_small_components(
         codes[np.concatenate(sides)],
         np.concatenate(edges),
     )
-
-
-def merge_small_components(
-    tiles: Iterable[SmallComponents], *, minimum: Int64, pixel_m: tuple[float, float]
-) -> dict[tuple[int, int], tuple[Int32, Uint8]]:
-    """Decide what every component below the minimum becomes: part of the neighbour class it has the longest side with.
-
-    The smallest component goes first; among equal ones that of the topmost, leftmost pixel. What is still too small
-    afterwards goes on. A component that touches nothing but unknown pixels stays. Memory: about 150 bytes for each
-    listed component and 40 for each of its contacts, whatever the raster's size.
-
-    Args:
-        tiles: row-major; tiles without a known pixel may be absent.
-        minimum: (256,) int64, as given to `list_small_components`.
-        pixel_m: (height, width) of a pixel in metres.
-
-    Returns:
-        For the (row, col) of each tile in which something changes: the numbers of components and their new classes.
-    """
-    upright, level = (max(1, round(side * 1e6)) for side in pixel_m)
-    listed, links, contacts = _collect(tiles)
-    if not listed.count:
-        return {}
-    before = np.concatenate(listed.class_id)
-    regions = Regions(
-        np.arange(listed.count, dtype=np.int64),
-        before.copy(),
-        np.concatenate(listed.area),
-        np.concatenate(listed.first),
-        np.zeros(listed.count, np.bool_),
-    )
-    unite(regions, links)
-    rows = _sum_contacts(contacts)
-    offsets = np.searchsorted(rows[:, 0], np.arange(listed.count + 1)).astype(np.int64)
-    lengths = rows[:, 2] * upright + rows[:, 3] * level
-    merge_small(regions, Contacts(offsets, np.ascontiguousarray(rows[:, 1]), lengths), minimum)
-    new = regions.class_id
-    changed: dict[tuple[int, int], tuple[Int32, Uint8]] = {}
-    for k, (window, number) in enumerate(listed.tiles):
-        mine = slice(listed.offsets[k], listed.offsets[k + 1])
-        differs = new[mine] != before[mine]
-        if differs.any():
-            changed[window.row, window.col] = number[differs], new[mine][differs]
-    return changed
 
 
 def save_changes(path: Path, changes: tuple[Int32, Uint8]) -> None:
@@ -198,75 +154,8 @@ def measure_rows(grid: GeoGrid, window: Window) -> Int64:
     return np.clip(np.rint(units), 1, LARGEST_AREA).astype(np.int64)
 
 
-@dataclass(eq=False)
-class _Listed:
-    tiles: list[tuple[Window, Int32]]
-    offsets: list[int]
-    class_id: list[Uint8]
-    area: list[Int64]
-    first: list[Int64]
-
-    @property
-    def count(self) -> int:
-        return self.offsets[-1]
-
-    def add(self, tile: SmallComponents) -> int:
-        base = self.count
-        self.tiles.append((tile.window, tile.number))
-        self.offsets.append(base + len(tile.number))
-        self.class_id.append(tile.class_id)
-        self.area.append(tile.area)
-        self.first.append(tile.first)
-        return base
-
-
-def _collect(tiles: Iterable[SmallComponents]) -> tuple[_Listed, Int64, Int64]:
-    """All tiles' components under numbers of the raster, with what lies side by side across seams.
-
-    Returns:
-        The components; (l, 2) pairs of codes that are one component; (m, 4) contacts.
-    """
-    listed = _Listed([], [0], [], [], [])
-    links, contacts = [np.zeros((0, 2), np.int64)], [np.zeros((0, 4), np.int64)]
-    bottoms: dict[int, tuple[Window, Int64, Uint8]] = {}
-    right: tuple[Window, Int64, Uint8] | None = None
-    for tile in tiles:
-        base = listed.add(tile)
-        window = tile.window
-        w, h = window.cols, window.rows
-        codes = np.where(tile.border >= 0, tile.border.astype(np.int64) + base, tile.border)
-        inside = tile.contacts.copy()
-        inside[:, 0] += base
-        inside[:, 1] += np.where(inside[:, 1] >= 0, base, 0)
-        contacts.append(inside)
-        top, left = (codes[:w], tile.border_class[:w]), (codes[2 * w : 2 * w + h], tile.border_class[2 * w : 2 * w + h])
-        above = bottoms.get(window.col)
-        if above is not None and above[0].row_stop == window.row:
-            _match_sides(above[1:], top, links, contacts, level=1)
-        if right is not None and right[0].col_stop == window.col and right[0].row == window.row:
-            _match_sides(right[1:], left, links, contacts, level=0)
-        bottoms[window.col] = window, codes[w : 2 * w], tile.border_class[w : 2 * w]
-        right = window, codes[2 * w + h :], tile.border_class[2 * w + h :]
-    return listed, np.concatenate(links), np.concatenate(contacts)
-
-
-def _match_sides(
-    one: tuple[Int64, Uint8], two: tuple[Int64, Uint8], links: list[Int64], contacts: list[Int64], *, level: int
-) -> None:
-    a, b = one[0], two[0]
-    known = (a != NOTHING) & (b != NOTHING) & ((a >= 0) | (b >= 0))
-    same = known & (one[1] == two[1])
-    links.append(np.unique(np.stack([a[same], b[same]], axis=1), axis=0))
-    other = known & ~same
-    for mine, its in ((a, b), (b, a)):
-        listed = other & (mine >= 0)
-        zero, side = np.zeros(listed.sum(), np.int64), np.ones(listed.sum(), np.int64)
-        sides = (zero, side) if level else (side, zero)
-        contacts.append(_sum_contacts(np.stack([mine[listed], its[listed], *sides], axis=1)))
-
-
-def _sum_contacts(contacts: Int64) -> Int64:
-    """One row for every pair of equal component and neighbour."""
+def sum_contacts(contacts: Int64) -> Int64:
+    """One row for every pair of equal component and neighbour, which are the first two columns of (m, n) int64."""
     if not len(contacts):
         return contacts
     order = np.lexsort((contacts[:, 1], contacts[:, 0]))

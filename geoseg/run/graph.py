@@ -36,11 +36,11 @@ from geoseg.polygons.sieve import (
     list_small_components,
     load_changes,
     measure_rows,
-    merge_small_components,
     reclassify_components,
     save_changes,
     tabulate_minimum,
 )
+from geoseg.polygons.sweep import merge_small_components
 from geoseg.polygons.trace import TileTrace, trace_tile
 from geoseg.probabilities.predict import predict_block
 from geoseg.raster.classes import ClassRaster
@@ -150,15 +150,11 @@ def merge_components(job: Job) -> None:
     """Decide what becomes of all components that are too small, and leave it where `read_classes` finds it."""
     folder = job.store.empty_folder(CHANGES)
     paths = (job.store.path(COMPONENTS, tile, ARRAY_SUFFIX) for tile in job.tiles())
-    changes = merge_small_components(
-        (SmallComponents.load(path) for path in paths if not holds_nothing(path)),
-        minimum=tabulate_minimum(dict(job.options.min_unit_m2)),
-        pixel_m=job.plan.grid.ground_resolution_m(),
-    )
-    for tile in job.tiles():
-        place = tile.core.row, tile.core.col
-        if place in changes:
-            save_changes(folder / f"{tile.name}{ARRAY_SUFFIX}", changes[place])
+    listed = (SmallComponents.load(path) for path in paths if not holds_nothing(path))
+    minimum, pixel_m = tabulate_minimum(dict(job.options.min_unit_m2)), job.plan.grid.ground_resolution_m()
+    for window, changes in merge_small_components(listed, minimum=minimum, pixel_m=pixel_m):
+        tile = next(iter(job.tiles(window)))
+        save_changes(folder / f"{tile.name}{ARRAY_SUFFIX}", changes)
 
 
 def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:

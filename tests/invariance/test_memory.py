@@ -65,11 +65,14 @@ def repeat_motif(motif: Path, size_px: int, *, nodata: int | None = None) -> Pat
     return vrt
 
 
-def make_classes(seed: int = 2) -> np.ndarray:
-    """Blobs of three classes and a road net that runs through every repetition."""
-    noise = np.random.default_rng(seed).standard_normal((MOTIF_PX, MOTIF_PX)).astype(np.float32)
+def make_classes(*, speck_share: float = 0.0) -> np.ndarray:
+    """Blobs of three classes, specks in them, and a road net that runs through every repetition."""
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((MOTIF_PX, MOTIF_PX)).astype(np.float32)
     smooth = ndimage.gaussian_filter(noise, 6, mode="wrap")
     classes = np.digitize(smooth, np.quantile(smooth, [0.7, 0.9])).astype(np.uint8)
+    specks = rng.random(classes.shape) < speck_share
+    classes[specks] = rng.integers(0, 3, specks.sum())
     classes[::256] = classes[:, ::256] = 3
     return classes
 
@@ -83,10 +86,18 @@ def peak_bytes(code: str) -> int:
 FINISH = {"min_unit_m2": 5.0, "simplify_m": "auto", "regularize": True, "smooth": True, "roads": True}
 
 
+CASES: dict[str, tuple[float, dict[str, object]]] = {
+    "exact": (0.0, {}),
+    "finished": (0.0, FINISH),
+    "specks": (0.01, {"min_unit_m2": 5.0}),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, FINISH], ids=["exact", "finished"])
-def test_polygonize(options: dict[str, object], tmp_path: Path) -> None:
-    motif = write_classes(tmp_path / "classes.tif", make_classes())
+@pytest.mark.parametrize("case", CASES)
+def test_polygonize(case: str, tmp_path: Path) -> None:
+    speck_share, options = CASES[case]
+    motif = write_classes(tmp_path / "classes.tif", make_classes(speck_share=speck_share))
     peaks = [
         peak_bytes(
             "import geoseg\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -17,10 +19,10 @@ from geoseg.polygons.sieve import (
     SmallComponents,
     list_small_components,
     measure_rows,
-    merge_small_components,
     reclassify_components,
     tabulate_minimum,
 )
+from geoseg.polygons.sweep import merge_small_components
 from tests.polygons.tracing import Raster, parse, rasters, tile_sizes
 
 NODATA = 255
@@ -44,7 +46,9 @@ def sieve(
         for w, part in parts.items()
         if (part != NODATA).any()
     ]
-    changes = merge_small_components(listed, minimum=table, pixel_m=(1.0, 1.0))
+    decided = list(merge_small_components(listed, minimum=table, pixel_m=(1.0, 1.0)))
+    changes = {(w.row, w.col): change for w, change in decided}
+    assert len(changes) == len(decided)
     result = classes.copy()
     for w, part in parts.items():
         if (w.row, w.col) in changes:
@@ -92,6 +96,29 @@ def test_it_is_the_plain_rule_for_every_tiling(classes: Raster, tile: tuple[int,
     expected = sieve_plainly(classes, minimum)
     assert (sieve(classes, tile, minimum) == expected).all()
     assert (sieve(classes, classes.shape, minimum) == expected).all()
+
+
+def test_rows_of_tiles_are_decided_as_the_sweep_passes() -> None:
+    """What waits is near the last row that was seen, also where everything is too small."""
+    classes = np.random.default_rng(2).integers(0, 4, (600, 60)).astype(np.uint8)
+    seen = 0
+
+    def list_tiles() -> Iterator[SmallComponents]:
+        nonlocal seen
+        table = np.full(256, 20)
+        for row in range(0, 600, 30):
+            seen = row
+            for col in range(0, 60, 30):
+                part = classes[row : row + 30, col : col + 30]
+                window = Window(row, col, 30, 30)
+                yield list_small_components(
+                    part, window=window, row_areas=np.ones(30, np.int64), minimum=table, nodata=NODATA
+                )
+
+    merged = merge_small_components(list_tiles(), minimum=np.full(256, 20), pixel_m=(1.0, 1.0))
+    delays = [seen - window.row for window, _ in merged]
+    assert len(delays) == 40
+    assert max(delays) <= 60, delays
 
 
 @settings(max_examples=60, deadline=None)
