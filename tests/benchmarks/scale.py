@@ -85,6 +85,7 @@ def show_sizes(kind: str, find: Callable[[int], Path], sizes: list[int], rounds:
     """One row a size; ratios are to the first."""
     print(f"| {kind} px | polygons | Mpx/s | processor s / Gpx | time / px | peak MiB | peak |")
     first: tuple[float, float] | None = None
+    measure(kind, find(MOTIF_PX), workers=2)  # compiles what is not yet compiled
     for size in sizes:
         runs = [measure(kind, find(size), workers=2) for _ in range(rounds)]
         wall, cpu, peak, polygons, _ = (statistics.median(column) for column in zip(*runs, strict=True))
