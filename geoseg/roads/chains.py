@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoseg.kernel import kernel
-from geoseg.roads.lines import SPAN, Bool, Float64, Int32, Int64, LineFile, Lines, Spans, cut_batches
+from geoseg.roads.lines import SPAN, Bool, Float64, Int32, Int64, LineFile, Lines, Spans, cut_batches, to_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Chains:
             ends[edge[-rings:]] = len(place) + np.arange(rings)[:, None]
             place = np.concatenate([place, spans["tips"][edge[-rings:], 0]])
             radius = np.concatenate([radius, spans["tip_width_m"][edge[-rings:], 0] / 2])
-        edge = edge[np.lexsort([_to_key(spans["tips"][edge, tip]) for tip in (3, 2, 1, 0)])]
+        edge = edge[np.lexsort([to_key(spans["tips"][edge, tip]) for tip in (3, 2, 1, 0)])]
         spans, ends = spans[edge], ends[edge]
         is_used = np.zeros(len(place), bool)
         is_used[ends] = True
@@ -124,21 +124,16 @@ class Chains:
 def _place_nodes(spans: Spans) -> tuple[Int64, Float64, Float64]:
     """(m, 2) nodes at the ends of lines, (n, 2) where these are, and (n,) half the width of the road there."""
     tips = spans["tips"][:, [0, 3]].reshape(-1, 2)
-    _, first, node = np.unique(_to_key(tips), return_index=True, return_inverse=True)
+    _, first, node = np.unique(to_key(tips), return_index=True, return_inverse=True)
     radius = np.zeros(len(first))
     # Pieces that end in one place have widths of their own there.
     np.maximum.at(radius, node, spans["tip_width_m"].ravel().astype(np.float64) / 2)
     return node.reshape(-1, 2), tips[first].astype(np.float64), radius
 
 
-def _to_key(points: Int32) -> Int64:
-    """(n,) int64 in the order of points (n, 2)."""
-    return (points[:, 0].astype(np.int64) << 32) + points[:, 1]
-
-
 def _is_ahead(tips: Int32) -> Bool:
     """(m,) whether lines with tips (m, 4, 2) surely start at the lesser end."""
-    first, second, third, last = (_to_key(tips[:, tip]) for tip in range(4))
+    first, second, third, last = (to_key(tips[:, tip]) for tip in range(4))
     return np.asarray((first < last) | ((first == last) & (second < third)), bool)
 
 

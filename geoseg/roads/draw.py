@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geoseg.kernel import kernel, subkernel
 from geoseg.roads.chains import Chains
 from geoseg.roads.ends import aim_ends
-from geoseg.roads.lines import Bool, Float32, Float64, Int16, Int64, cut_batches
+from geoseg.roads.lines import Bool, Float32, Float64, Int16, Int64
 from geoseg.roads.network import NODE_STEPS, RoadSegments
 from geoseg.roads.scale import RoadScale
 
@@ -29,31 +29,25 @@ def to_pixels(points: NDArray[np.floating], scale: RoadScale) -> Float64:
     return np.asarray(np.clip(pixels, 0, np.array(scale.grid_shape)), np.float64)
 
 
-def draw_network(
-    graph: Chains, scale: RoadScale, *, pairs: Int64, pair_width_m: Float64, class_id: int
-) -> Iterator[RoadSegments]:
-    """Draw the edges of a graph, and then the bridges between pairs of its nodes, as lines, a batch at a time.
+def draw_edges(graph: Chains, degree: Int64, scale: RoadScale, class_id: int) -> Iterator[RoadSegments]:
+    """Draw edges as lines, a batch at a time.
 
     Loose ends are led on by half the width of the road, to where it ends. At a junction lines go straight to the node
     within half a road's width.
 
     Args:
-        graph: the network.
+        graph: a network or a part of it.
+        degree: (n,) int64, how many edges and bridges end at each node.
         scale: of the raster.
-        pairs: (b, 2) int64 nodes that bridges join.
-        pair_width_m: (b,) float64 width of each bridge.
         class_id: the class of roads.
     """
     half_m = np.array(scale.cell_m) / 2
-    degree = graph.degrees() + np.bincount(pairs.ravel(), minlength=len(graph.place))
     place = graph.place.copy()
-    ends, direction = aim_ends(graph, scale)
-    loose = degree[ends] == 1
-    ends, direction = ends[loose], direction[loose]
-    place[ends] += direction * graph.radius_m[ends][:, None] / half_m
-    node_px = np.rint(to_pixels(place, scale) * NODE_STEPS) / NODE_STEPS
-    clear_m = np.where(degree > 2, graph.radius_m, 0.0)
-    nodes = np.column_stack([place * half_m, clear_m])
+    edge, side, direction = aim_ends(graph, degree, scale)
+    loose = graph.ends[edge, side]
+    place[loose] += direction * graph.radius_m[loose][:, None] / half_m
+    node_px = _place_nodes(place, scale)
+    nodes = np.column_stack([place * half_m, np.where(degree > 2, graph.radius_m, 0.0)])
     for part, lines in graph.file.read_batches(graph.spans):
         metres, ends = lines.points * half_m, graph.ends[part]
         offsets, drawn = _draw(lines.offsets, metres, ends, nodes, TOLERANCE_CELLS * max(scale.cell_m))
@@ -61,12 +55,27 @@ def draw_network(
         coords[offsets[:-1]], coords[offsets[1:] - 1] = node_px[ends[:, 0]], node_px[ends[:, 1]]
         described = _describe(lines.offsets, metres, lines.width_m, lines.confidence, graph.radius_m[ends])
         yield RoadSegments(offsets, coords, *described, np.zeros(len(ends), bool), class_id).without_points()
-    for part in cut_batches(np.full(len(pairs), 2), graph.file.batch_points):
-        count = len(pairs[part])
-        unknown = np.full(count, np.nan)
-        coords, bridged = node_px[pairs[part]].reshape(-1, 2), np.ones(count, bool)
-        described = pair_width_m[part], unknown, unknown
-        yield RoadSegments(2 * np.arange(count + 1), coords, *described, bridged, class_id).without_points()
+
+
+def draw_bridges(place: Float64, width_m: Float64, scale: RoadScale, class_id: int) -> RoadSegments:
+    """Draw straight lines between pairs of nodes.
+
+    Args:
+        place: (n, 2, 2) float64 (row, col) in half cells of the two nodes of each.
+        width_m: (n,) float64.
+        scale: of the raster.
+        class_id: the class of roads.
+    """
+    count = len(place)
+    unknown = np.full(count, np.nan)
+    coords = _place_nodes(place.reshape(-1, 2), scale)
+    bridged = np.ones(count, bool)
+    return RoadSegments(2 * np.arange(count + 1), coords, width_m, unknown, unknown, bridged, class_id).without_points()
+
+
+def _place_nodes(place: Float64, scale: RoadScale) -> Float64:
+    """(n, 2) nodes (row, col) in pixels, on their lattice, of places (n, 2) in half cells."""
+    return np.asarray(np.rint(to_pixels(place, scale) * NODE_STEPS) / NODE_STEPS, np.float64)
 
 
 @kernel

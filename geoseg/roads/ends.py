@@ -23,7 +23,7 @@ def trim_ends(graph: Chains, scale: RoadScale) -> Chains:
 
     An end where that is further away than the road is wide, as that of a road that tapers off, stays.
     """
-    edge, side, _ = _find_ends(graph, scale)
+    edge, side = _find_ends(graph, graph.degrees(), scale)
     half_m = np.array(scale.cell_m) / 2
     spans, place, radius = graph.spans.copy(), graph.place.copy(), graph.radius_m.copy()
     cut = np.zeros((len(graph), 2), np.int64)
@@ -49,29 +49,33 @@ def is_outer(graph: Chains, scale: RoadScale) -> Bool:
     return np.asarray(((graph.place < 2) | (graph.place > last - 2)).any(axis=1), bool)
 
 
-def aim_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Float64]:
+def aim_ends(graph: Chains, degree: Int64, scale: RoadScale) -> tuple[Int64, Int64, Float64]:
     """Find the loose ends that lie within the raster, and where they point.
 
+    Args:
+        graph: a network or a part of it.
+        degree: (n,) int64, how many edges and bridges end at each node.
+        scale: of the raster.
+
     Returns:
-        (n,) int64 numbers of nodes, ascending; (n, 2) float64 unit vectors (row, col) on the ground.
+        (k,) int64 edges; (k,) int64 their sides, 0 or 1; (k, 2) float64 unit vectors (row, col) on the ground.
     """
-    edge, side, node = _find_ends(graph, scale)
+    edge, side = _find_ends(graph, degree, scale)
+    node = graph.ends[edge, side]
     back_m = np.clip(4 * graph.radius_m[node], *AIM_M)
     half_m = np.array(scale.cell_m) / 2
     origin = np.empty((len(edge), 2))
     for part, lines in graph.file.read_batches(graph.spans[edge]):
         origin[part] = _look_back(lines.offsets, lines.points * half_m, side[part], back_m[part])
     way = graph.place[node] * half_m - origin
-    order = np.argsort(node, kind="stable")
-    return node[order], (way / np.maximum(np.hypot(*way.T), 1e-9)[:, None])[order]
+    return edge, side, way / np.maximum(np.hypot(*way.T), 1e-9)[:, None]
 
 
-def _find_ends(graph: Chains, scale: RoadScale) -> tuple[Int64, Int64, Int64]:
-    """(n,) edges, (n,) their sides and (n,) the nodes there of loose ends that are not at the border of the raster."""
-    edge, side = np.nonzero(graph.degrees()[graph.ends] == 1)
-    node = graph.ends[edge, side]
-    inner = ~is_outer(graph, scale)[node]
-    return edge[inner], side[inner], node[inner]
+def _find_ends(graph: Chains, degree: Int64, scale: RoadScale) -> tuple[Int64, Int64]:
+    """(n,) edges and (n,) their sides, of loose ends that are not at the border of the raster."""
+    edge, side = np.nonzero(degree[graph.ends] == 1)
+    inner = ~is_outer(graph, scale)[graph.ends[edge, side]]
+    return edge[inner], side[inner]
 
 
 @kernel

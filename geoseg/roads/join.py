@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
-import numpy as np
-
-from geoseg.roads.bridge import BridgeRule, bridge_gaps
+from geoseg.roads.bands import BAND_CELLS, BandFile, Bands
+from geoseg.roads.bridge import BRIDGE, bridge_gaps, read_bridges
 from geoseg.roads.chains import Chains
-from geoseg.roads.draw import draw_network
-from geoseg.roads.ends import is_outer, trim_ends
-from geoseg.roads.lines import BATCH_POINTS, Bool, Float64, Int64, LineFile, Spans
+from geoseg.roads.components import PLACE_BLOCK, close_components, write_pieces
+from geoseg.roads.draw import draw_bridges, draw_edges
+from geoseg.roads.edges import CUT, EDGE, EdgeFile
+from geoseg.roads.ends import trim_ends
+from geoseg.roads.gaps import BridgeRule
+from geoseg.roads.lines import BATCH_POINTS, SPAN, LineFile
 from geoseg.roads.network import RoadSegments
-from geoseg.roads.places import link_places
+from geoseg.roads.prune import prune, snap_junctions
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile
-
-MIN_ROAD_M = 10.0
-"""A line that meets no other one is a road from this length on."""
 
 
 def join_roads(
@@ -31,6 +31,7 @@ def join_roads(
     folder: Path,
     bridges: BridgeRule | None = None,
     batch_points: int = BATCH_POINTS,
+    band_cells: int = BAND_CELLS,
 ) -> Iterator[RoadSegments]:
     """Join the tiles of a raster into its road network.
 
@@ -39,110 +40,37 @@ def join_roads(
     other than the road is wide become one; gaps are bridged; loose ends are led to the end of the road; lines
     are smoothed and thinned out to within half a cell.
 
-    Memory holds some three hundred bytes for each piece of line between two nodes, and a batch of points.
+    The raster is swept in bands of rows. Memory holds what lies in one band, and some three hundred bytes for each
+    piece of line, from node to node, of connected components that are not complete yet: one component is held whole.
 
     Args:
         tiles: of all of the raster, in any order; drawn once.
         scale: of the raster.
         class_id: the class of roads.
-        folder: an existing directory for a file without a name, which is gone when the process or the iteration ends.
+        folder: an existing directory for files without a name, which are gone when the process or the iteration ends.
         bridges: which gaps to close; None closes none.
         batch_points: about how many points are held in memory; the network does not depend on it.
+        band_cells: rows of a band; the network does not depend on it.
 
     Yields:
         The network, part by part, in an order that depends on positions alone, bridges last.
     """
-    with TemporaryFile(dir=folder) as file:
-        lines = LineFile(file, scale.cell_m, batch_points)
-        graph = _prune(Chains.of_pieces(lines, _write_pieces(tiles, scale, lines)), scale)
-        graph = trim_ends(_prune(_snap(graph, scale), scale), scale)
-        pairs, width_m = np.zeros((0, 2), np.int64), np.zeros(0)
-        if bridges and len(graph):
-            graph, pairs, width_m = bridge_gaps(graph, scale, bridges)
-        yield from filter(len, draw_network(graph, scale, pairs=pairs, pair_width_m=width_m, class_id=class_id))
+    bands = Bands.of(scale, band_cells)
+    with ExitStack() as files:
 
+        def open_file() -> IO[bytes]:
+            return files.enter_context(TemporaryFile(dir=folder))
 
-def _write_pieces(tiles: Iterable[RoadTile], scale: RoadScale, file: LineFile) -> Spans:
-    blank = RoadTile.blank()
-    spans, blocks, points = [file.append(blank)], [blank.blocks], [blank.points]
-    for tile in tiles:
-        spans.append(file.append(tile))
-        blocks.append(tile.blocks)
-        points.append(tile.points[tile.points[:, 0] % 2 != 0])
-    spans.append(file.append(link_places(np.concatenate(blocks), np.concatenate(points), scale)))
-    return np.concatenate(spans)
-
-
-def _prune(graph: Chains, scale: RoadScale) -> Chains:
-    """Drop, all at a time and until there are none, branches, patches and ways round holes that are too short."""
-    while True:
-        degree = graph.degrees()[graph.ends]
-        length = graph.spans["length_m"]
-        is_loose = degree == 1
-        half_m = np.where(degree > 2, graph.radius_m[graph.ends], 0).max(axis=1, initial=0)
-        # At the border of the raster a road does not end: it only has to leave the junction.
-        least_m = np.where((is_loose & is_outer(graph, scale)[graph.ends]).any(axis=1), half_m, 2 * half_m)
-        is_spur = is_loose.any(axis=1) & (length < least_m)
-        is_patch = is_loose.all(axis=1) & (length < np.maximum(graph.spans["width_m"], MIN_ROAD_M))
-        kept = ~(is_spur | is_patch | _find_detours(graph, length, half_m))
-        if kept.all():
-            return graph
-        graph = graph.take(kept)
-
-
-def _find_detours(graph: Chains, length: Float64, half_m: Float64) -> Bool:
-    """(m,) bool, edges that go round a hole in the road and not round a block.
-
-    These are loops, and all but the shortest of edges between the same nodes, whose ring is shorter than that around
-    the road's width at its junction.
-    """
-    a, b = np.sort(graph.ends, axis=1).T
-    order = np.lexsort((np.arange(len(graph)), length, b, a))
-    first = np.ones(len(graph), bool)
-    first[1:] = (np.diff(a[order]) != 0) | (np.diff(b[order]) != 0)
-    shortest = order[np.maximum.accumulate(np.where(first, np.arange(len(graph)), 0))]
-    ring = np.where(a[order] == b[order], length[order], length[order] + length[shortest])
-    found = np.zeros(len(graph), bool)
-    found[order] = (~first | (a[order] == b[order])) & (ring < 2 * np.pi * half_m[order])
-    return found
-
-
-def _snap(graph: Chains, scale: RoadScale) -> Chains:
-    """Make one node of junctions that are no further from each other than the road is wide, the closest ones first.
-
-    A chain of junctions does not become one: what is joined fits into the width of the road.
-    """
-    degree, length = graph.degrees(), graph.spans["length_m"]
-    a, b = graph.ends.T
-    radius = graph.radius_m[graph.ends].max(axis=1, initial=0)
-    short = np.flatnonzero((degree[a] > 2) & (degree[b] > 2) & (a != b) & (length <= 2 * radius))
-    place = graph.place * np.array(scale.cell_m) / 2
-    group = np.arange(len(place))
-    box: dict[int, tuple[Float64, Float64]] = {}
-    contracted = np.zeros(len(graph), bool)
-    for edge in short[np.lexsort((short, length[short]))].tolist():
-        first, second = sorted((_root(group, int(a[edge])), _root(group, int(b[edge]))))
-        if first == second:
-            contracted[edge] = True
-            continue
-        corners = [box.get(i, (place[i], place[i])) for i in (first, second)]
-        low, high = np.minimum(*(c[0] for c in corners)), np.maximum(*(c[1] for c in corners))
-        if np.hypot(*(high - low)) <= 2 * radius[edge]:
-            group[second] = first
-            box[first] = low, high
-            contracted[edge] = True
-    root = np.array([_root(group, i) for i in range(len(group))], np.int64)
-    members = np.bincount(root, minlength=len(root))
-    total = np.stack([np.bincount(root, graph.place[:, i], minlength=len(root)) for i in (0, 1)], axis=1)
-    centre = np.asarray(total / np.maximum(members, 1)[:, None], np.float64)
-    widest = graph.radius_m.copy()
-    np.maximum.at(widest, root, graph.radius_m)
-    moved = replace(graph, ends=root[graph.ends], place=centre, radius_m=widest)
-    return moved.take(~contracted)
-
-
-def _root(group: Int64, node: int) -> int:
-    while group[node] != node:
-        group[node] = group[group[node]]
-        node = int(group[node])
-    return node
+        lines = LineFile(open_file(), scale.cell_m, batch_points)
+        pieces, blocks = BandFile(open_file(), SPAN), BandFile(open_file(), PLACE_BLOCK)
+        write_pieces(tiles, lines, bands, pieces, blocks)
+        network = EdgeFile(lines, bands, BandFile(open_file(), EDGE), BandFile(open_file(), CUT))
+        for spans in close_components(pieces, blocks, lines, bands, scale):
+            graph = prune(Chains.of_pieces(lines, spans), scale)
+            network.append(trim_ends(prune(snap_junctions(graph, scale), scale), scale))
+        closed = bridge_gaps(network, scale, bridges, open_file) if bridges else BandFile(open_file(), BRIDGE)
+        for band in range(bands.count):
+            yield from filter(len, draw_edges(*network.read_cut(band), scale, class_id))
+        for found in read_bridges(closed, bands):
+            drawn = draw_bridges(found["place"], found["width_m"], scale, class_id)
+            yield from filter(len, [drawn])

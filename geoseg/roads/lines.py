@@ -30,13 +30,15 @@ SPAN = np.dtype(
         ("start", np.int64),
         ("size", np.int64),
         ("tips", np.int32, (4, 2)),
+        ("rows", np.int32, 2),
         ("tip_width_m", np.float32, 2),
+        ("widest_m", np.float32),
         ("length_m", np.float64),
         ("width_m", np.float64),
     ]
 )
-"""A line in a file: its first point and how many; its first two and last two points; the width at both ends; how long
-it is from point to point; its mean width."""
+"""A line in a file: its first point and how many; its first two and last two points; its least and greatest row; the
+width at both ends, and the greatest; how long it is from point to point; its mean width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +111,17 @@ class LineFile:
         spans["start"], spans["size"] = start, last - first + 1
         spans["tips"] = lines.points[np.stack([first, first + 1, last - 1, last], axis=1)]
         spans["tip_width_m"] = lines.width_m[np.stack([first, last], axis=1)]
-        spans["length_m"] = _measure(lines.offsets, lines.points, self._cell_m[0] / 2, self._cell_m[1] / 2)
+        sides_m = self._cell_m[0] / 2, self._cell_m[1] / 2
+        measured = _measure(lines.offsets, lines.points, lines.width_m, *sides_m)
+        spans["length_m"], spans["rows"], spans["widest_m"] = measured
         total = np.concatenate([[0.0], np.cumsum(lines.width_m, dtype=np.float64)])[lines.offsets]
         spans["width_m"] = np.diff(total) / spans["size"]
         return spans
+
+
+def to_key(places: NDArray[np.integer]) -> Int64:
+    """(n,) int64 in the order of places (n, 2)."""
+    return (places[..., 0].astype(np.int64) << 32) + places[..., 1]
 
 
 def cut_batches(sizes: Int64, most: int) -> Iterator[slice]:
@@ -127,10 +136,19 @@ def cut_batches(sizes: Int64, most: int) -> Iterator[slice]:
 
 
 @kernel
-def _measure(offsets: Int64, points: Int32, row_m: float, col_m: float) -> Float64:
+def _measure(
+    offsets: Int64, points: Int32, width: Float32, row_m: float, col_m: float
+) -> tuple[Float64, Int32, Float32]:
     length = np.zeros(len(offsets) - 1)
+    extent = np.empty((len(length), 2), np.int32)
+    widest = np.empty(len(length), np.float32)
     for edge in range(len(length)):
-        for i in range(offsets[edge] + 1, offsets[edge + 1]):
+        first = offsets[edge]
+        low = high = points[first, 0]
+        most = width[first]
+        for i in range(first + 1, offsets[edge + 1]):
             rows, cols = points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1]
             length[edge] += np.hypot(rows * row_m, cols * col_m)
-    return length
+            low, high, most = min(low, points[i, 0]), max(high, points[i, 0]), max(most, width[i])
+        extent[edge, 0], extent[edge, 1], widest[edge] = low, high, most
+    return length, extent, widest

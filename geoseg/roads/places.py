@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from geoseg.roads.lines import Int64, Lines
+from geoseg.roads.lines import Bool, Int64, Lines, to_key
 from geoseg.roads.mask import STEP_COLS, STEP_ROWS
 from geoseg.roads.scale import BLOCK, RoadScale
 from geoseg.roads.thin import LINKS, THIN, thin_list
@@ -20,7 +22,7 @@ def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: Roa
 
     Args:
         blocks: (n, 2) int32, (row, col) of blocks; some may be there twice.
-        points: (k, 2) int32 in half cells; those that are centres of blocks are kept.
+        points: (k, 2) int32 in half cells, centres of blocks.
         scale: of the raster.
 
     Returns:
@@ -28,15 +30,11 @@ def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: Roa
     """
     if not len(blocks):
         return RoadTile.blank()
-    inner = -(-np.array(scale.shape) // BLOCK)
-    blocks = np.unique(_mirror(blocks, inner), axis=0)
-    key = _to_key(blocks)
+    inner = _count_blocks(scale)
+    blocks, neighbours = _find_neighbours(blocks, inner)
     n = len(blocks)
-    neighbours = np.empty((n, 8), np.int32)
-    for side in range(8):
-        neighbours[:, side] = _find(key, _to_key(blocks + np.array([STEP_ROWS[side], STEP_COLS[side]])))
     fixed = np.zeros(n + 1, np.uint8)
-    fixed[_find(key, _to_key(points[(points % 2 != 0).all(axis=1)] // (2 * BLOCK)))] = 1
+    fixed[_find(to_key(blocks), to_key(points // (2 * BLOCK)))] = 1
     alive, depth = thin_list(neighbours, fixed[:n], THIN)
     left = np.append(alive, 0)
     links = LINKS[np.packbits(left[neighbours], axis=1, bitorder="little")]
@@ -53,6 +51,40 @@ def link_places(blocks: NDArray[np.int32], points: NDArray[np.int32], scale: Roa
     )
 
 
+def is_before(blocks: NDArray[np.int32], stop: float, scale: RoadScale) -> Bool:
+    """(n,) which of blocks (n, 2) belong to places that no block in or behind row `stop`, in half cells, is part of."""
+    if not len(blocks):
+        return np.zeros(0, bool)
+    every, neighbours = _find_neighbours(blocks, _count_blocks(scale))
+    own, side = np.nonzero(neighbours < len(every))
+    pairs = coo_array((np.ones(len(own), np.int8), (own, neighbours[own, side])), shape=(len(every),) * 2)
+    count, place = connected_components(pairs, directed=False)
+    last = np.full(count, np.iinfo(np.int32).min)
+    np.maximum.at(last, place, every[:, 0])
+    return np.asarray((to_points(last + 1) < stop)[place[_find(to_key(every), to_key(blocks))]], bool)
+
+
+def leads_to(points: NDArray[np.int32], blocks: NDArray[np.int32], scale: RoadScale) -> Bool:
+    """(n,) whether points (n, 2) in half cells are centres of blocks or of what the raster's border mirrors of them."""
+    is_centre = (points % 2 != 0).all(axis=1)
+    known = to_key(_mirror(blocks, _count_blocks(scale)))
+    return np.asarray(is_centre & np.isin(to_key(points // (2 * BLOCK)), known), bool)
+
+
+def _count_blocks(scale: RoadScale) -> Int64:
+    return np.asarray(-(-np.array(scale.shape) // BLOCK), np.int64)
+
+
+def _find_neighbours(blocks: NDArray[np.int32], inner: Int64) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(n, 2) blocks, mirrored ones included, in order; (n, 8) the number of each neighbour, n where there is none."""
+    blocks = np.unique(_mirror(blocks, inner), axis=0)
+    key = to_key(blocks)
+    neighbours = np.empty((len(blocks), 8), np.int32)
+    for side in range(8):
+        neighbours[:, side] = _find(key, to_key(blocks + np.array([STEP_ROWS[side], STEP_COLS[side]])))
+    return blocks, neighbours
+
+
 def _mirror(blocks: NDArray[np.int32], inner: Int64) -> NDArray[np.int32]:
     """Blocks and what the border of the raster mirrors of them, so that a place goes on there, as roads do."""
     for axis in (0, 1):
@@ -62,10 +94,6 @@ def _mirror(blocks: NDArray[np.int32], inner: Int64) -> NDArray[np.int32]:
         far[:, axis] = 2 * inner[axis] - 1 - far[:, axis]
         blocks = np.concatenate([blocks, near, far])
     return blocks
-
-
-def _to_key(blocks: NDArray[np.integer]) -> Int64:
-    return (blocks[..., 0].astype(np.int64) << 32) + blocks[..., 1]
 
 
 def _find(key: Int64, wanted: Int64) -> Int64:

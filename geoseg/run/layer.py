@@ -26,7 +26,7 @@ from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.stored import RecordFile
 from geoseg.progress import Progress
 from geoseg.raster.mosaic import ClassMosaic
-from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.gaps import BridgeRule
 from geoseg.roads.join import join_roads
 from geoseg.roads.scale import RoadScale
 from geoseg.run.graph import TilePair, read_classes, read_roads, read_traces

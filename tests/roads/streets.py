@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from geoseg.grid import GeoGrid, Window
 from geoseg.roads.join import join_roads
-from geoseg.roads.lines import BATCH_POINTS
 from geoseg.roads.network import RoadSegments, number_nodes
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
@@ -47,10 +46,9 @@ def collect(parts: Iterable[RoadSegments]) -> RoadNetwork:
     return RoadNetwork(offsets, coords, *columns, kept[-1].class_id, node_px, ends.reshape(-1, 2))
 
 
-def join(tiles: Iterable[RoadTile], scale: RoadScale, *, bridges=None, batch_points: int = BATCH_POINTS) -> RoadNetwork:
+def join(tiles: Iterable[RoadTile], scale: RoadScale, **options) -> RoadNetwork:
     with TemporaryDirectory() as folder:
-        parts = join_roads(tiles, scale, class_id=ROAD, folder=Path(folder), bridges=bridges, batch_points=batch_points)
-        return collect(parts)
+        return collect(join_roads(tiles, scale, class_id=ROAD, folder=Path(folder), **options))
 
 
 def make_grid(rows: int, cols: int, pixel_m: float = 0.5) -> GeoGrid:

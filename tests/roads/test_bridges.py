@@ -10,8 +10,8 @@ import pytest
 
 from geoseg.errors import OptionError
 from geoseg.grid import Window
-from geoseg.roads.bridge import BridgeRule
 from geoseg.roads.chains import Chains
+from geoseg.roads.gaps import BridgeRule
 from geoseg.roads.lines import LineFile, Lines
 from tests.roads.streets import ROAD, burn, make_grid, trace
 

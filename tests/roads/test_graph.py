@@ -12,7 +12,7 @@ import pytest
 from geoseg.errors import InputError
 from geoseg.files import gdal_name
 from geoseg.grid import GeoGrid
-from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.gaps import BridgeRule
 from geoseg.roads.graph import open_network
 from tests.roads.streets import UTM, RoadNetwork, burn, make_grid, trace
 

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from geoseg.grid import GEOD, GeoGrid
 from geoseg.polygons.identity import identify_features
-from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.gaps import BridgeRule
 from tests.roads.cities import compare, lines_m, make_city
 from tests.roads.streets import ROAD, burn, make_grid, trace
 

@@ -17,10 +17,11 @@ from scipy.ndimage import gaussian_filter
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
-from geoseg.roads.bridge import BridgeRule
+from geoseg.roads.gaps import BridgeRule
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 from tests.roads.cities import make_city
+from tests.roads.plain import join_plainly
 from tests.roads.streets import ROAD, RoadNetwork, burn, cut, join, make_grid, trace
 
 
@@ -35,6 +36,9 @@ def make_classes(kind: str, rows: int, cols: int, rng: np.random.Generator) -> n
     elif kind == "blobs":
         mask = gaussian_filter(rng.random((rows, cols)), rng.uniform(0.5, 6))
         mask = mask > np.quantile(mask, rng.uniform(0.2, 0.8))
+    elif kind == "places":
+        mask = gaussian_filter(rng.random((rows, cols)), rng.uniform(4, 14))
+        mask = mask > np.quantile(mask, rng.uniform(0.3, 0.7))
     else:
         lines = [shapely.LineString(rng.random((2, 2)) * [cols, rows]) for _ in range(rng.integers(1, 12))]
         shapes = [line.buffer(rng.uniform(0.5, 12), cap_style="flat") for line in lines]
@@ -81,6 +85,37 @@ def test_any_tiling_gives_the_same_network(
     batch = whole.describe(grid)
     assert (batch.columns["length_m"] > 0).all()
     assert shapely.is_valid(batch.geometries).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kind=st.sampled_from(["noise", "blobs", "streets", "places"]),
+    rows=st.integers(1, 200),
+    cols=st.integers(1, 160),
+    tile_px=st.tuples(st.integers(12, 200), st.integers(12, 200)),
+    pixel_m=st.sampled_from([0.2, 0.5, 3.0]),
+    width_cells=st.sampled_from([2, 4, 10]),
+    band_cells=st.sampled_from([1, 2, 5, 16, 64]),
+    gap_m=st.sampled_from([0.0, 12.0, 30.0, 80.0]),
+    angle_deg=st.sampled_from([30.0, 90.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_bands_give_the_network_of_the_whole(
+    kind, rows, cols, tile_px, pixel_m, width_cells, band_cells, gap_m, angle_deg, seed
+) -> None:
+    rng = np.random.default_rng(seed)
+    grid = make_grid(rows, cols, pixel_m)
+    side = max(pixel_m, 0.5)
+    scale = RoadScale.of(grid, max_width_m=width_cells * side, fill_m=2 * side)
+    classes = make_classes(kind, rows, cols, rng)
+    confidence = rng.integers(0, 256, classes.shape).astype(np.uint8)
+
+    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
+        return classes[window.within(grid.window)], confidence[window.within(grid.window)]
+
+    rule = BridgeRule(gap_m, angle_deg, 0.55, background=[0], read=read)
+    tiles = cut(classes, scale, tile_px, confidence)
+    assert_same(join(iter(tiles), scale, bridges=rule, band_cells=band_cells), join_plainly(tiles, scale, rule))
 
 
 def test_order_of_tiles_threads_and_files_change_nothing(tmp_path: Path) -> None:
