@@ -6,6 +6,8 @@ import pyarrow as pa
 import shapely
 
 from geoseg.layers.columns import Column, LayerBatch
+from geoseg.layers.wkb import encode_wkb
+from geoseg.ragged import RaggedGeometries
 
 GEOMETRY = "geometry"
 
@@ -17,7 +19,9 @@ def make_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 def to_arrow(batch: LayerBatch, schema: pa.Schema) -> pa.RecordBatch:
     """A batch in the schema of its layer; NaN and None are null."""
-    wkb = shapely.to_wkb(batch.geometries, output_dimension=2, byte_order=1, flavor="iso")
-    values = [*(batch.columns[name] for name in schema.names[:-1]), wkb]
-    arrays = [pa.array(v, t, from_pandas=True) for v, t in zip(values, schema.types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    arrays = [pa.array(batch.columns[field.name], field.type, from_pandas=True) for field in list(schema)[:-1]]
+    if isinstance(batch.geometries, RaggedGeometries):
+        wkb = encode_wkb(batch.geometries)
+    else:
+        wkb = pa.array(shapely.to_wkb(batch.geometries, output_dimension=2, byte_order=1, flavor="iso"), pa.binary())
+    return pa.RecordBatch.from_arrays([*arrays, wkb], schema=schema)

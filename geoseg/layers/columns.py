@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
+from geoseg.ragged import RaggedGeometries, flatten_geometries
 
 BATCH_ROWS = 4_096
 """Features per write, whatever the batches were: the bytes of a file do not depend on how its features arrived."""
@@ -74,11 +75,11 @@ class LayerBatch:
     """A batch of n features.
 
     Args:
-        geometries: (n,) shapely geometries of the layer's type, in its CRS.
+        geometries: (n,) shapely geometries of the layer's type, in its CRS, or the same as flat arrays.
         columns: (n,) values by column name; NaN and None become null.
     """
 
-    geometries: NDArray[np.object_]
+    geometries: NDArray[np.object_] | RaggedGeometries
     columns: dict[str, NDArray[Any]]
 
     def __len__(self) -> int:
@@ -105,49 +106,61 @@ class Layer:
 
 
 def rebatch(layer: Layer) -> Iterator[LayerBatch]:
-    """The same features, BATCH_ROWS at a time, their numbers rounded.
+    """The same features, BATCH_ROWS at a time, their geometries flat and their numbers rounded.
 
     Raises:
         OutputError: a batch lacks a column, has another one, or has geometries of another type.
     """
-    held: list[LayerBatch] = []
+    held: list[_FlatBatch] = []
     rows = 0
     for batch in layer.batches:
+        flat = _flatten(batch, layer)
         start = 0
         while rows + len(batch) - start >= BATCH_ROWS:
             stop = start + BATCH_ROWS - rows
-            yield _concatenate([*held, _slice(batch, start, stop)], layer)
+            yield _concatenate([*held, flat.slice(start, stop)], layer)
             held, rows, start = [], 0, stop
         if start < len(batch):
-            held.append(_slice(batch, start, len(batch)))
+            held.append(flat.slice(start, len(batch)))
             rows += len(batch) - start
     if rows:
         yield _concatenate(held, layer)
 
 
-def _slice(batch: LayerBatch, start: int, stop: int) -> LayerBatch:
-    return LayerBatch(batch.geometries[start:stop], {n: v[start:stop] for n, v in batch.columns.items()})
+class _FlatBatch(NamedTuple):
+    geometries: RaggedGeometries
+    columns: dict[str, NDArray[Any]]
+
+    def slice(self, start: int, stop: int) -> _FlatBatch:
+        return _FlatBatch(self.geometries.slice(start, stop), {n: v[start:stop] for n, v in self.columns.items()})
 
 
-def _concatenate(batches: list[LayerBatch], layer: Layer) -> LayerBatch:
+def _flatten(batch: LayerBatch, layer: Layer) -> _FlatBatch:
     names = {column.name for column in layer.columns}
-    for batch in batches:
-        if set(batch.columns) != names:
-            raise OutputError(
-                f"columns of the layer {layer.name} that differ: {', '.join(sorted(names ^ set(batch.columns)))}",
-                expected=", ".join(column.name for column in layer.columns),
-            )
-    geometries = np.concatenate([batch.geometries for batch in batches])
-    expected = shapely.GeometryType[layer.geometry_type.upper()]
-    if (shapely.get_type_id(geometries) != expected).any():
+    if set(batch.columns) != names:
+        raise OutputError(
+            f"columns of the layer {layer.name} that differ: {', '.join(sorted(names ^ set(batch.columns)))}",
+            expected=", ".join(column.name for column in layer.columns),
+        )
+    geometries = batch.geometries
+    if isinstance(geometries, RaggedGeometries):
+        is_right = geometries.are_lines == (layer.geometry_type == "LineString")
+    else:
+        expected = shapely.GeometryType[layer.geometry_type.upper()]
+        is_right = bool((shapely.get_type_id(geometries) == expected).all())
+    if not is_right:
         raise OutputError(
             f"a geometry of the layer {layer.name} is not a {layer.geometry_type}",
             expected=f"{layer.geometry_type}s only",
         )
+    return _FlatBatch(flatten_geometries(geometries), batch.columns)
+
+
+def _concatenate(batches: list[_FlatBatch], layer: Layer) -> LayerBatch:
     columns = {}
     for column in layer.columns:
         values = np.concatenate([batch.columns[column.name] for batch in batches])
         if column.decimals is not None:
             values = np.round(values.astype(np.float64), column.decimals)
         columns[column.name] = values
-    return LayerBatch(geometries, columns)
+    return LayerBatch(RaggedGeometries.concatenate([batch.geometries for batch in batches]), columns)

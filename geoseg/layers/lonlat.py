@@ -10,6 +10,7 @@ from pyproj import CRS, Transformer
 from geoseg.errors import OutputError
 from geoseg.layers.antimeridian import cut_line, cut_polygon, find_crossing
 from geoseg.layers.columns import GeometryType
+from geoseg.ragged import RaggedGeometries, flatten_geometries
 
 IntArray = NDArray[np.int64]
 Offsets = tuple[IntArray, IntArray, IntArray]
@@ -31,26 +32,26 @@ class LonLat:
         self._transformer = Transformer.from_crs(crs, CRS.from_epsg(4326), always_xy=True)
         self._is_geographic = crs.is_geographic
 
-    def __call__(self, geometries: NDArray[np.object_]) -> tuple[NDArray[np.float64], Offsets]:
+    def __call__(self, geometries: NDArray[np.object_] | RaggedGeometries) -> tuple[NDArray[np.float64], Offsets]:
         """Vertices (m, 2) in degrees and the offsets of the features' parts.
 
         Args:
-            geometries: (n,) of the layer's type; what crosses the antimeridian becomes several parts.
+            geometries: (n,) of the layer's type, or the same as flat arrays; what crosses the antimeridian becomes
+                several parts.
 
         Raises:
             OutputError: a vertex has no longitude and latitude.
         """
-        _, xy, inner = shapely.to_ragged_array(geometries, include_z=False)
+        # A line is the only one of its part.
+        xy, rings, parts, _ = flatten_geometries(geometries)
         lonlat = self._find_lonlat(xy)
         whole = np.arange(len(geometries) + 1)
-        # A line is the only one of its part.
-        rings, parts = inner if len(inner) == 2 else (inner[0], whole)
         crossing = find_crossing(lonlat[:, 0], rings, parts, is_geographic=self._is_geographic)
         if crossing.size:
             return self._cut(crossing, lonlat, rings, parts)
         return lonlat, (rings, parts, whole)
 
-    def convert(self, geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    def convert(self, geometries: NDArray[np.object_] | RaggedGeometries) -> NDArray[np.object_]:
         """The same as (n,) MultiPolygons or MultiLineStrings."""
         lonlat, (rings, parts, features) = self(geometries)
         is_line = self._geometry_type == "LineString"

@@ -17,6 +17,7 @@ from pyproj import CRS
 from geoseg.layers.arrow import make_schema, to_arrow
 from geoseg.layers.columns import Layer, LayerBatch, rebatch
 from geoseg.layers.provenance import KEY, Provenance, encode_provenance
+from geoseg.ragged import flatten_geometries
 
 WINDOW_ROWS = 65_536
 """Features that are sorted at a time."""
@@ -74,7 +75,7 @@ def _collect_windows(
     held: list[tuple[pa.RecordBatch, NDArray[np.float64]]] = []
     rows = 0
     for batch in batches:
-        held.append((to_arrow(batch, schema), shapely.bounds(batch.geometries)))
+        held.append((to_arrow(batch, schema), flatten_geometries(batch.geometries).bounds))
         rows += len(batch)
         if rows >= WINDOW_ROWS:
             yield _join(held)

@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 
 from geoseg.grid import GEOD, GeoGrid
 from geoseg.kernel import kernel, subkernel
-from geoseg.polygons.ragged import RaggedGeometries, flatten_geometries
+from geoseg.polygons.places import locate_points
+from geoseg.polygons.rings import expand_slices
+from geoseg.ragged import RaggedGeometries, flatten_geometries
 
 FloatArray = NDArray[np.float64]
 
 # Up to here the arc over a chord equals the geodesic to 1e-7; longer edges are given to the exact solver.
 LONG_EDGE_M = 100_000.0
+
+# In radians: so long an edge may be (3 km) for series of a few terms, and so far from the equator for their sums.
+NEAR = 5e-4
+POLAR = 1.4
 
 _A, _E2 = GEOD.a, GEOD.es
 _E = math.sqrt(_E2)
@@ -36,11 +42,16 @@ class GroundRings(NamedTuple):
     ring_offsets: NDArray[np.int64]
     polygon_offsets: NDArray[np.int64]
 
+    def take(self, polygons: NDArray[np.int64]) -> GroundRings:
+        """The polygons at these positions, in this order."""
+        rings, polygon_offsets = expand_slices(self.polygon_offsets, polygons)
+        vertices, ring_offsets = expand_slices(self.ring_offsets, rings)
+        return GroundRings(self.lon[vertices], self.lat[vertices], ring_offsets, polygon_offsets)
+
 
 def locate_rings(ragged: RaggedGeometries, grid: GeoGrid) -> GroundRings:
     """Where polygons in the CRS of `grid` are."""
-    lon, lat = grid.to_lonlat.transform(ragged.xy[:, 0], ragged.xy[:, 1])
-    return GroundRings(np.radians(lon), np.radians(lat), ragged.part_offsets, ragged.owner_offsets)
+    return GroundRings(*locate_points(ragged.xy, grid), ragged.part_offsets, ragged.owner_offsets)
 
 
 def measure_polygons(geometries: NDArray[np.object_], grid: GeoGrid) -> tuple[FloatArray, FloatArray]:
@@ -58,14 +69,24 @@ def measure_polygons(geometries: NDArray[np.object_], grid: GeoGrid) -> tuple[Fl
         area_m2 (n,) float64 and perimeter_m (n,) float64; not a number where a vertex has no longitude and latitude.
 
     Source: authalic sphere: Snyder, Map Projections: A Working Manual (1987), eq. 3-11 to 3-13; excess of a triangle of
-        which two sides and the angle between are known: Todhunter, Spherical Trigonometry (1886), section 103; edges
-        longer than 100 km: Karney, Algorithms for geodesics (2013), section 4.
+        which two sides and the angle between are known: Todhunter, Spherical Trigonometry (1886), section 103; of the
+        trapezoid under a short edge: Napier's analogies, there; its length: Gauss's formulae of the mean latitude;
+        edges longer than 100 km: Karney, Algorithms for geodesics (2013), section 4.
     """
     return measure_rings(locate_rings(flatten_geometries(geometries), grid))
 
 
 def measure_rings(rings: GroundRings) -> tuple[FloatArray, FloatArray]:
     """`measure_polygons` of rings that are located already."""
+    areas, perimeters, is_near = _measure_near(*rings)
+    if not is_near.all():
+        others = np.flatnonzero(~is_near)
+        areas[others], perimeters[others] = _measure_far(rings.take(others))
+    return areas, perimeters
+
+
+def _measure_far(rings: GroundRings) -> tuple[FloatArray, FloatArray]:
+    """Of polygons of any size, anywhere."""
     lon, lat, ring_offsets, polygon_offsets = rings
     lengths = _measure_edges(lon, lat)
     long = np.flatnonzero(lengths > LONG_EDGE_M)
@@ -77,6 +98,55 @@ def measure_rings(rings: GroundRings) -> tuple[FloatArray, FloatArray]:
 def mean_confidence(confidence_sum: NDArray[np.int64], pixels: NDArray[np.int64]) -> FloatArray:
     """Mean confidence (n,) float64, 0 to 1, from the (n,) sums of uint8 confidences and the (n,) numbers of pixels."""
     return confidence_sum / pixels / 255.0
+
+
+# The trapezoid between an edge and the equator has the excess 2 atan(r tan(dlon / 2)), where r is the sine of the mean
+# authalic latitude over the cosine of half the difference: both are series in what is small. Lengths take the radii of
+# curvature at the mean latitude, and sines and cosines follow from those of a latitude nearby.
+@kernel
+def _measure_near(
+    lon: FloatArray, lat: FloatArray, ring_offsets: NDArray[np.int64], polygon_offsets: NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Area and perimeter of each polygon and whether they hold: of short edges far from poles and the antimeridian."""
+    polygons = polygon_offsets.size - 1
+    areas, perimeters, is_near = np.zeros(polygons), np.zeros(polygons), np.ones(polygons, np.bool_)
+    q_pole = _authalic_q(1.0)
+    for polygon in range(polygons):
+        for ring in range(polygon_offsets[polygon], polygon_offsets[polygon + 1]):
+            first = ring_offsets[ring]
+            excess = sin_before = cos_before = q_before = sin_base = cos_base = 0.0
+            base = math.inf
+            for i in range(first, ring_offsets[ring + 1]):
+                if not abs(lat[i] - base) < NEAR:
+                    base, sin_base, cos_base = lat[i], math.sin(lat[i]), math.cos(lat[i])
+                up = lat[i] - base
+                sin_up, cos_up = up * (1.0 - up * up / 6.0), 1.0 - 0.5 * up * up * (1.0 - up * up / 12.0)
+                sin_lat, cos_lat = sin_base * cos_up + cos_base * sin_up, cos_base * cos_up - sin_base * sin_up
+                q = _authalic_series(sin_lat) / q_pole
+                if i > first:
+                    east, north = lon[i] - lon[i - 1], lat[i] - lat[i - 1]
+                    if not (abs(east) < NEAR and abs(north) < NEAR and abs(lat[i]) < POLAR):
+                        is_near[polygon] = False
+                        break
+                    mean, dq = 0.5 * (q_before + q), q - q_before
+                    r = mean * (1.0 + 0.25 * dq * dq / (1.0 - mean * mean))
+                    excess += east * r * (1.0 + east * east * (1.0 - r * r) / 12.0)
+                    mid_sin, mid_cos = 0.5 * (sin_before + sin_lat), 0.5 * (cos_before + cos_lat)
+                    w2 = 1.0 - _E2 * mid_sin * mid_sin
+                    along, across = north * (1.0 - _E2) / w2, east * mid_cos
+                    perimeters[polygon] += _A * math.sqrt((along * along + across * across) / w2)
+                sin_before, cos_before, q_before = sin_lat, cos_lat, q
+            area = 0.5 * abs(excess) * _A * _A * q_pole
+            areas[polygon] += area if ring == polygon_offsets[polygon] else -area
+    return areas, perimeters, is_near
+
+
+@subkernel
+def _authalic_series(sin_lat: float) -> float:
+    """`_authalic_q` to all its digits: both of its terms in powers of the eccentricity."""
+    w = _E2 * sin_lat * sin_lat
+    terms = 2.0 + w * (4 / 3 + w * (6 / 5 + w * (8 / 7 + w * (10 / 9 + w * (12 / 11 + w * (14 / 13 + w * 16 / 15))))))
+    return (1.0 - _E2) * sin_lat * terms
 
 
 @kernel

@@ -11,15 +11,15 @@ from geoseg.grid import GeoGrid
 from geoseg.legend import ClassLegend
 from geoseg.polygons.attributes import locate_rings, mean_confidence, measure_rings
 from geoseg.polygons.identity import identify_ragged
-from geoseg.polygons.ragged import flatten_geometries
 from geoseg.polygons.rectangles import fit_rectangles
 from geoseg.polygons.rings import PolygonBatch
+from geoseg.ragged import RaggedGeometries
 from geoseg.raster.scene import SceneInfo
 
 
 def describe_polygons(
     batch: PolygonBatch,
-    geometries: NDArray[np.object_],
+    ragged: RaggedGeometries,
     grid: GeoGrid,
     *,
     legend: ClassLegend,
@@ -30,7 +30,7 @@ def describe_polygons(
 
     Args:
         batch: n polygons: class, pixels and confidence.
-        geometries: (n,) shapely Polygons in the CRS of `grid`, as they will be written.
+        ragged: their outlines in the CRS of `grid`, as they will be written.
         grid: gives the CRS.
         legend: names of the classes, and which are buildings; a class without a name is named by its number.
         scene: where the polygons come from.
@@ -43,7 +43,6 @@ def describe_polygons(
     class_id = batch.class_id.astype(np.int64)
     names = np.array([legend.names.get(i, str(i)) for i in range(256)], object)
     buildings = [c.id for c in legend.classes if c.kind == "building"]
-    ragged = flatten_geometries(geometries)
     rings = locate_rings(ragged, grid)
     area_m2, perimeter_m = measure_rings(rings)
     rectangles = fit_rectangles(rings, np.isin(class_id, buildings))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.kernel import kernel, subkernel
-from geoseg.polygons.ragged import RaggedGeometries, flatten_geometries
 from geoseg.polygons.rings import Int64
+from geoseg.ragged import RaggedGeometries, flatten_geometries
 
 STEP = 1e-3
 STEP_DEG = 1e-9

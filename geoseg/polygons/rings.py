@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.kernel import kernel
+from geoseg.ragged import RaggedGeometries, chain_offsets
 
 Uint8: TypeAlias = NDArray[np.uint8]
 Int32: TypeAlias = NDArray[np.int32]
@@ -84,8 +85,8 @@ class PolygonBatch:
             np.concatenate([part.confidence_sum for part in parts]),
             np.concatenate([part.confidence_min for part in parts]),
             np.concatenate([part.coords for part in parts]),
-            _chain_offsets([part.ring_offsets for part in parts]),
-            _chain_offsets([part.polygon_offsets for part in parts]),
+            chain_offsets([part.ring_offsets for part in parts]),
+            chain_offsets([part.polygon_offsets for part in parts]),
         )
 
     def take(self, order: NDArray[np.integer]) -> PolygonBatch:
@@ -133,12 +134,15 @@ class PolygonBatch:
         Returns:
             (n,) object array of polygons.
         """
+        xy, rings, polygons, _ = self.flatten(transform)
+        shapes: NDArray[np.object_] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (rings, polygons))
+        return shapes
+
+    def flatten(self, transform: Affine) -> RaggedGeometries:
+        """The same as flat arrays."""
         coefficients = np.array(tuple(transform)[:6], np.float64)
         world, offsets = close_rings(self.coords, self.ring_offsets, coefficients)
-        polygons: NDArray[np.object_] = shapely.from_ragged_array(
-            shapely.GeometryType.POLYGON, world, (offsets, self.polygon_offsets)
-        )
-        return polygons
+        return RaggedGeometries(world, offsets, self.polygon_offsets, False)
 
 
 def pack_keys(corners: Int32) -> Int64:
@@ -188,9 +192,3 @@ def close_rings(coords: Int32, offsets: Int64, transform: NDArray[np.float64]) -
             target += 1
         world[target, 0], world[target, 1] = world[closed[ring], 0], world[closed[ring], 1]
     return world, closed
-
-
-def _chain_offsets(parts: list[Int64]) -> Int64:
-    ends = np.cumsum([part[-1] for part in parts])
-    shifted = [part[1:] + end - part[-1] for part, end in zip(parts, ends, strict=True)]
-    return np.concatenate([np.zeros(1, np.int64), *shifted])

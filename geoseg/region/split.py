@@ -23,6 +23,7 @@ from geoseg.layers.read import list_files, split_name
 from geoseg.layers.stream import MAP_LAYERS, open_streams
 from geoseg.layers.write import check_layer_path, write_layers
 from geoseg.legend import ClassLegend
+from geoseg.ragged import flatten_geometries
 
 UNKNOWN = "unknown"
 """The part of what no scene claims."""
@@ -103,12 +104,8 @@ def find_sheets(crs_wkt: str, side_m: float) -> FindParts:
     side = side_m / crs.axis_info[0].unit_conversion_factor
 
     def find(batch: LayerBatch) -> NDArray[np.object_]:
-        lines = np.where(
-            shapely.get_type_id(batch.geometries) == shapely.GeometryType.POLYGON,
-            shapely.get_exterior_ring(batch.geometries),
-            batch.geometries,
-        )
-        corner = shapely.get_coordinates(shapely.get_point(lines, 0))
+        xy, parts, owners, _ = flatten_geometries(batch.geometries)
+        corner = xy[parts[owners[:-1]]]
         # A corner on a border between sheets is of the one towards which its pixel lies.
         east, north = np.floor(corner[:, 0] / side) * side, (np.ceil(corner[:, 1] / side) - 1) * side
         return np.array([f"E{int(x)}_N{int(y)}" for x, y in zip(east, north, strict=True)], object)

@@ -85,10 +85,10 @@ def _describe_polygons(job: Job, folder: Path, counts: LayerCounts, progress: Pr
     batches, transform = _finish_polygons(job, ordered, folder)
     noted = members.read()
     for batch in batches:
-        geometries = batch.geometries(transform)
+        ragged = batch.flatten(transform)
         columns = describe_polygons(
             batch,
-            geometries,
+            ragged,
             job.plan.grid,
             legend=job.legend,
             scene=job.scene,
@@ -97,10 +97,12 @@ def _describe_polygons(job: Job, folder: Path, counts: LayerCounts, progress: Pr
         if isinstance(job.classes, ClassMosaic):
             columns |= name_members(job.classes, next(noted)[0])
         kept = columns["area_m2"] >= job.options.min_area_m2
-        columns = {name: values[kept] for name, values in columns.items()}
+        if not kept.all():
+            columns = {name: values[kept] for name, values in columns.items()}
+            ragged = batch.take(np.flatnonzero(kept)).flatten(transform)
         counts.add(columns["class"], columns["area_m2"])
-        progress.advance(int(kept.sum()))
-        yield LayerBatch(geometries[kept], columns)
+        progress.advance(len(ragged))
+        yield LayerBatch(ragged, columns)
 
 
 def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) -> tuple[Iterator[PolygonBatch], Affine]:

@@ -22,8 +22,8 @@ from geoseg.grid import GEOD, GeoGrid
 from geoseg.layers.read import open_layer
 from geoseg.legend import LAND_COVER
 from geoseg.polygons.attributes import locate_rings, measure_rings
-from geoseg.polygons.ragged import flatten_geometries
 from geoseg.polygons.rectangles import fit_rectangles
+from geoseg.ragged import flatten_geometries
 from geoseg.raster.cog import write_class_raster
 from geoseg.run.polygonize import polygonize
 from geoseg.tiles.patches import LATTICE_PX, fit_patches

@@ -29,8 +29,8 @@ def describe(
     batch: PolygonBatch, *, legend: ClassLegend = LAND_COVER, scene: SceneInfo = SCENE, has_confidence: bool = True
 ) -> dict[str, np.ndarray]:
     grid = GeoGrid(CRS.from_user_input(UTM).to_wkt(), CORNER, 64, 64)
-    geometries = batch.geometries(CORNER)
-    return describe_polygons(batch, geometries, grid, legend=legend, scene=scene, has_confidence=has_confidence)
+    ragged = batch.flatten(CORNER)
+    return describe_polygons(batch, ragged, grid, legend=legend, scene=scene, has_confidence=has_confidence)
 
 
 def test_columns_are_those_of_the_layer() -> None:

@@ -70,7 +70,7 @@ def test_hard_rasters_are_exact(name: str) -> None:
         check_exact(NAMED[name], tile, skip=skip)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rasters(), tile_sizes(), st.sampled_from(SKIPS))
 def test_any_raster_in_any_tiles_is_exact(classes: Raster, tile: tuple[int, int], skip: tuple[int, ...]) -> None:
     check_exact(classes, tile, skip=skip)

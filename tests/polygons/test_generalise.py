@@ -112,7 +112,7 @@ def coverages(draw: st.DrawFn) -> Raster:
     return bands.astype(np.uint8)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(coverages(), st.floats(0.3, 5), st.sampled_from(SKIPS), st.sampled_from([(), (0, 1, 2), (1, 255)]))
 def test_coverages_stay_coverages(
     classes: Raster, tolerance_m: float, skip: tuple[int, ...], smooth: tuple[int, ...]
@@ -123,7 +123,7 @@ def test_coverages_stay_coverages(
         check_distance(marked, found, tolerance_m, (1.0, 1.0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(coverages(), st.floats(0.2, 3), st.tuples(st.floats(0.2, 2), st.floats(0.2, 2)), st.booleans())
 def test_distances_are_metres_of_pixels_that_are_not_square(
     classes: Raster, tolerance_m: float, pixel_m: tuple[float, float], smooth: bool
@@ -142,7 +142,7 @@ def test_hard_rasters_stay_coverages(name: str) -> None:
                 check_coverage(NAMED[name], marked, found, skip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(coverages(), tile_sizes(), st.integers(1, 4), st.integers(1, 50), st.floats(0.5, 4), st.booleans())
 def test_tiles_cells_and_batches_change_no_byte(
     classes: Raster, tile: tuple[int, int], cell_buckets: int, batch_polygons: int, tolerance_m: float, smooth: bool

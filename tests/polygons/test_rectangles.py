@@ -12,8 +12,8 @@ from pyproj import CRS
 
 from geoseg.grid import GeoGrid
 from geoseg.polygons.attributes import locate_rings
-from geoseg.polygons.ragged import flatten_geometries
 from geoseg.polygons.rectangles import Rectangles, find_hull, fit_rectangle, fit_rectangles
+from geoseg.ragged import flatten_geometries
 
 from .tracing import Raster, polygonize, rasters
 

@@ -76,7 +76,7 @@ def check_town(
         check_coverage(classes, marked, found, skip)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     towns(),
     st.floats(0.3, 3),
@@ -98,7 +98,7 @@ def test_what_is_no_town_stays_a_coverage(
     check_town(classes, tolerance_m, skip, (), regularize)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(terraces(), st.floats(0.3, 3), st.sampled_from(SKIPS))
 def test_terraces_stay_coverages(classes: Raster, tolerance_m: float, skip: tuple[int, ...]) -> None:
     check_town(classes, tolerance_m, skip, (), tuple(HOUSES))
@@ -126,7 +126,7 @@ def test_many_towns_stay_coverages(
     check_town(classes, tolerance_m, skip, smooth, regularize)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.one_of(towns(), terraces()),
     tile_sizes(72),
