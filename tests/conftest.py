@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from geoseg import cli
@@ -36,8 +38,25 @@ class Ended(NamedTuple):
 
 Run = Callable[..., Ended]
 
+# The same examples in every run, however slow the machine is; other ones where a seed is given.
+settings.register_profile(
+    "calm",
+    deadline=None,
+    derandomize="GEOSEG_TEST_SEED" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("calm")
+
 # A shell may start programs in the background such that they, and all that they start, ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_fsync() -> Iterator[None]:
+    """Nobody cuts the power, and waiting for the disk is most of the time; programs that tests start do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,12 @@ from nbformat import NotebookNode
 from notebooks.run import NOTEBOOKS, digest, execute, list_outputs
 
 MOST_BYTES = 1_000_000
-QUICK = {"05_arrays_and_stac.ipynb"}
 FOLDERS = re.compile(r"""(?:^|[\s'"(=])/(?:\w[\w.-]*/)+""")
 """A path from the root of a file system."""
 
 
 def mark(path: Path) -> object:
-    marks = [] if path.name in QUICK else [pytest.mark.slow]
-    return pytest.param(path, id=path.stem, marks=[*marks, *[pytest.mark.cluster] * ("dask" in path.name)])
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.cluster] * ("dask" in path.name))
 
 
 stored = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -82,6 +80,7 @@ def test_it_reads_well(path: Path) -> None:
     assert not [cell.source for cell in cells if cell.source.count("\n") > 60]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [mark(path) for path in NOTEBOOKS])
 def test_it_runs(path: Path) -> None:
     before = path.read_bytes()

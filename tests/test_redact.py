@@ -51,7 +51,7 @@ def quote_some(secret: str, safe: str) -> str:
     return quote(secret, safe=safe)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SECRETS, KEYS, FRAMES, st.sampled_from(["", "/:+!*,;=$"]), st.booleans())
 def test_secrets_of_queries_do_not_survive(secret: str, key: str, frame: str, safe: str, nested: bool) -> None:
     value = "Qq7" + quote(secret, safe=safe) + "Zz9"
@@ -64,7 +64,7 @@ def test_secrets_of_queries_do_not_survive(secret: str, key: str, frame: str, sa
     assert redact(shown) == shown
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SECRETS, SECRETS, FRAMES, st.sampled_from(["", "!$'()*+,;=~", "/!$*"]), st.booleans())
 def test_users_and_passwords_do_not_survive(user: str, password: str, frame: str, safe: str, nested: bool) -> None:
     name = f"Uu7{quote(user, safe='')}:Qq7{quote(password, safe=safe)}Zz9"

@@ -150,7 +150,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, case: str) -> None:
         assert "and 4 more" in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=60), unique=True, max_size=30))
 def test_ids_are_unique_and_safe(texts: list[str]) -> None:
     found = [Candidate(f"/in/{i}/{text}", f"{i % 3}/{text}") for i, text in enumerate(texts)]

@@ -186,7 +186,7 @@ def test_a_raster_that_is_nowhere_has_no_geometry(tmp_path: Path) -> None:
     assert "bbox" not in item
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(-180, 179), st.integers(1, 60)), min_size=1, max_size=5))
 def test_a_bounding_box_is_the_shortest_that_holds_all(spans: list[tuple[int, int]]) -> None:
     parts = [shapely.box(west, 0, min(west + width, 180), 1) for west, width in spans]

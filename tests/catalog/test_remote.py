@@ -250,7 +250,7 @@ def test_folders_and_patterns_of_a_bucket(s3: str) -> None:
     }
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": s3}
     command = [sys.executable, "-c", FIND, *expected]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env={**os.environ, **keys})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, **keys})
     lines = done.stdout.splitlines()
     assert len(lines) == len(expected), done.stderr
     for line, text in zip(lines, expected.values(), strict=True):

@@ -148,7 +148,7 @@ def test_where_links_lead(href: str, base: str, expected: str | None) -> None:
         assert to_gdal_name(join_href(href, base)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40))
 def test_a_document_of_the_network_never_leads_to_this_computer(href: str) -> None:
     for start in ("", "/", "file:", "file://", "/vsi", "<VRT", "\\\\", "//"):

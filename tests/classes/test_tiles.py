@@ -122,7 +122,7 @@ def test_no_room_for_a_tile_is_an_error_wherever_the_room_ends(tmp_path: Path) -
     path = tmp_path / "tile.tif"
     write_class_tile(path, *make_pair(50, 60), grid=GRID, window=Window(0, 0, 50, 60), nodata=NODATA)
     command = [sys.executable, "-c", FULL_DISK, str(path)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [path]
 

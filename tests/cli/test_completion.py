@@ -42,7 +42,7 @@ def complete(path: str, *words: str) -> list[str]:
     assert BASH
     command = [BASH, "--norc", "-c", TRY, "bash", *words]
     environment = os.environ | {"PATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True)
     assert done.stderr == ""
     registered, *offered = done.stdout.splitlines()
     assert registered.endswith("-F _geoseg_completion geoseg")
@@ -75,18 +75,18 @@ def test_bash(path: str, words: list[str], offered: list[str]) -> None:
 def test_every_shell_gets_a_script_for_this_program(path: str, shell: str) -> None:
     command = ["geoseg", "completion", shell]
     done = subprocess.run(
-        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True, timeout=60
+        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True, timeout=600
     )
     assert f"_GEOSEG_COMPLETE={shell}_complete" in done.stdout
     syntax = shutil.which(shell)
     if syntax:
-        subprocess.run([syntax, "-n"], input=done.stdout, text=True, check=True, timeout=60)
+        subprocess.run([syntax, "-n"], input=done.stdout, text=True, check=True, timeout=600)
 
 
 def test_another_shell_is_refused(path: str) -> None:
     command = ["geoseg", "completion", "csh"]
     done = subprocess.run(
-        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=60
+        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 2
     assert "'bash', 'zsh', 'fish'" in done.stderr

@@ -11,7 +11,7 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.comparison.compare import compare
@@ -35,7 +35,7 @@ def test_fates_are_found_in_every_format(tmp_path: Path, suffix: str) -> None:
     assert (found.before, found.after) == (len(a), len(b))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 1000), block_bytes=st.sampled_from([1, 700, 5000, 10**6]), tolerance=st.sampled_from([0, 2.5])
 )

@@ -44,7 +44,7 @@ def build(sources: Path, kind: str, place: Path) -> Path:
     """Build without a network and without another environment: with the setuptools that is there."""
     place.mkdir()
     command = [sys.executable, "-c", BUILD, kind, str(place)]
-    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = place.iterdir()
     return path
@@ -150,13 +150,13 @@ def test_every_model_is_in_the_notices() -> None:
 def test_an_installed_wheel_works_in_another_folder(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own that sees this one's libraries, but not this checkout."""
     place = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True, timeout=100)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True, timeout=600)
     python = place / "bin/python"
     site = next(place.glob("lib/python3*/site-packages"))
     # A folder named in a .pth file is searched, but its own .pth files, such as that of this checkout, are not read.
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet", wheel]
-    subprocess.run(install, check=True, timeout=200)
+    subprocess.run(install, check=True, timeout=600)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "NUMBA_CACHE_DIR")}
 
     def run(*arguments: str) -> str:
@@ -168,7 +168,9 @@ def test_an_installed_wheel_works_in_another_folder(wheel: Path, tmp_path: Path)
         return done.stdout
 
     where = [python, "-c", "import geoseg; print(geoseg.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run(
+        where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=600
+    )
     assert found.stdout.startswith(str(site))
     assert run("--version") == f"geoseg {geoseg.__version__}\n"
     report = json.loads(run("doctor", "--json"))

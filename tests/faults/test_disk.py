@@ -15,9 +15,10 @@ from geoseg.errors import GeosegError
 from geoseg.run import execute
 from geoseg.run.polygonize import polygonize
 from tests.faults.prepared import (
+    WORK,
     Run,
-    act,
     become_nobody,
+    hold_midway,
     list_leavings,
     mount_small,
     open_folder_of_nobody,
@@ -25,19 +26,10 @@ from tests.faults.prepared import (
     refuse,
     run,
     segment_words,
-    wait_for,
 )
-from tests.invariance.light_engine import slow_down
 from tests.region.running import write_scene
 
 DISK_BYTES = 4 * 2**20
-
-
-def start_slowly(words: list[object], folder: Path) -> Run:
-    """A run, once it has some tiles and lacks others."""
-    started = Run(*words, before=slow_down)
-    wait_for(lambda: len(list((folder / ".geoseg/map.fgb/classes").glob("r*"))) > 2, started)
-    return started
 
 
 class TestFull:
@@ -127,10 +119,9 @@ class TestClosed:
             shutil.copy(scene, image)
             out.mkdir()
             os.chown(out, 65_534, 65_534)
-            words = segment_words(image, out, "--work-dir", place / ".geoseg/map.fgb")
-            started = Run(*words, before=act(slow_down, become_nobody))
-            wait_for(lambda: len(list((place / ".geoseg/map.fgb/classes").glob("r*"))) > 2, started)
-            os.chown(out, 0, 0)
+            words = segment_words(image, out, "--work-dir", place / WORK)
+            with hold_midway(words, place / WORK, before=become_nobody) as started:
+                os.chown(out, 0, 0)
             assert started.wait() == 2, started.said
             assert "Permission denied" in started.said
             assert "Traceback" not in started.said
@@ -144,12 +135,12 @@ class TestTakenAway:
     @pytest.mark.parametrize("what", ["", "classes"])
     def test_the_work_directory(self, scene: Path, calm: dict[str, bytes], tmp_path: Path, what: str) -> None:
         words = segment_words(scene, tmp_path)
-        started = start_slowly(words, tmp_path)
-        shutil.rmtree(tmp_path / ".geoseg/map.fgb" / what, ignore_errors=True)
+        with hold_midway(words, tmp_path / WORK) as started:
+            shutil.rmtree(tmp_path / WORK / what, ignore_errors=True)
         code = started.wait()
         assert code == 2, started.said
         assert "Traceback" not in started.said
-        assert str(tmp_path / ".geoseg/map.fgb") in started.said
+        assert str(tmp_path / WORK) in started.said
         assert not read_files(tmp_path)
         run(*words)
         assert read_files(tmp_path) == calm
@@ -160,17 +151,17 @@ class TestTakenAway:
         shutil.copy(scene, image)
         (tmp_path / "out").mkdir()
         words = segment_words(image, tmp_path / "out")
-        started = start_slowly(words, tmp_path / "out")
-        match how:
-            case "replaced":
-                os.replace(write_scene(tmp_path / "other.tif", 5, side_px=400), image)
-            case "truncated":
-                os.truncate(image, image.stat().st_size // 2)
-            case "written to":
-                with rasterio.open(image, "r+") as raster:
-                    raster.write(255 - raster.read())
-            case "removed":
-                image.unlink()
+        with hold_midway(words, tmp_path / "out" / WORK) as started:
+            match how:
+                case "replaced":
+                    os.replace(write_scene(tmp_path / "other.tif", 5, side_px=400), image)
+                case "truncated":
+                    os.truncate(image, image.stat().st_size // 2)
+                case "written to":
+                    with rasterio.open(image, "r+") as raster:
+                        raster.write(255 - raster.read())
+                case "removed":
+                    image.unlink()
         code = started.wait()
         assert code == 2, started.said
         assert str(image) in started.said
@@ -212,7 +203,7 @@ def stop_before_the_layer() -> None:
 class TestDamaged:
     def test_a_tile_of_every_stage(self, scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
         """One bit of a finished tile is another one: that is named, and the same command makes the tile anew."""
-        words, work = segment_words(scene, tmp_path), tmp_path / ".geoseg/map.fgb"
+        words, work = segment_words(scene, tmp_path), tmp_path / WORK
         run(*words, before=stop_before_the_layer, code=130)
         shutil.copytree(work, tmp_path / "kept")
         chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "9"))
@@ -236,7 +227,7 @@ class TestDamaged:
     def test_the_state(self, scene: Path, calm: dict[str, bytes], tmp_path: Path, content: bytes) -> None:
         words = segment_words(scene, tmp_path)
         run(*words, before=stop_before_the_layer, code=130)
-        (tmp_path / ".geoseg/map.fgb/run.json").write_bytes(content)
+        (tmp_path / WORK / "run.json").write_bytes(content)
         started = Run(*words)
         if started.wait():
             assert started.process.exitcode == 2
@@ -249,8 +240,8 @@ class TestDamaged:
 
 def test_two_runs_on_one_output(scene: Path, calm: dict[str, bytes], tmp_path: Path) -> None:
     words = segment_words(scene, tmp_path)
-    first = start_slowly(words, tmp_path)
-    assert "another run is at work in" in refuse(*words)
+    with hold_midway(words, tmp_path / WORK) as first:
+        assert "another run is at work in" in refuse(*words)
     assert first.wait() == 0, first.said
     assert read_files(tmp_path) == calm
 

@@ -14,10 +14,10 @@ import rasterio
 
 from geoseg.raster import reader
 from tests.catalog.servers import WebServer, serve
-from tests.faults.prepared import Run, read_files, refuse, run, segment_words, wait_for
-from tests.invariance.light_engine import slow_down
+from tests.faults.prepared import WORK, Run, hold_midway, read_files, refuse, run, segment_words
 
-LENIENT = {"RETRY_DELAY": 0.05, "LOW_SPEED_TIME": 1, "MAX_RETRY": 2, "TIMEOUT": 5}
+LENIENT = {"RETRY_DELAY": 0.05, "MAX_RETRY": 2}
+IMPATIENT = {"LOW_SPEED_TIME": 1, "TIMEOUT": 5}
 
 
 @pytest.fixture
@@ -32,9 +32,11 @@ def be_quick() -> None:
         reader.REMOTE_SETTINGS[f"GDAL_HTTP_{name}"] = value
 
 
-def read_quickly_and_work_slowly() -> None:
+def be_impatient() -> None:
+    """With a server that says nothing: whoever is slow is not."""
     be_quick()
-    slow_down()
+    for name, value in IMPATIENT.items():
+        reader.REMOTE_SETTINGS[f"GDAL_HTTP_{name}"] = value
 
 
 def make_layers(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -46,9 +48,9 @@ def test_faults_that_pass(web: WebServer, scene: Path, calm: dict[str, bytes], t
     """Before and in the middle of the run; two in a row are tried again."""
     web.files["/scene.tif"] = scene.read_bytes()
     web.failures["/scene.tif"] = [503, 429]
-    started = Run(*segment_words(f"{web.url}/scene.tif", tmp_path), before=read_quickly_and_work_slowly)
-    wait_for((tmp_path / ".geoseg/map.fgb").exists, started)
-    web.failures["/scene.tif"] = [500, 502]
+    words = segment_words(f"{web.url}/scene.tif", tmp_path)
+    with hold_midway(words, tmp_path / WORK, before=be_quick) as started:
+        web.failures["/scene.tif"] = [500, 502]
     assert started.wait() == 0, started.said
     assert not web.failures["/scene.tif"]
     assert read_files(tmp_path) == calm
@@ -59,9 +61,8 @@ def test_a_fault_that_stays_is_named_and_the_same_command_goes_on(
 ) -> None:
     web.files["/scene.tif"] = scene.read_bytes()
     words = segment_words(f"{web.url}/scene.tif", tmp_path)
-    started = Run(*words, before=read_quickly_and_work_slowly)
-    wait_for((tmp_path / ".geoseg/map.fgb").exists, started)
-    web.failures["/scene.tif"] = [503] * 1000
+    with hold_midway(words, tmp_path / WORK, before=be_quick) as started:
+        web.failures["/scene.tif"] = [503] * 1000
     assert started.wait() == 2, started.said
     assert f"{web.url}/scene.tif" in started.said
     assert "Traceback" not in started.said
@@ -75,7 +76,7 @@ def test_a_server_that_falls_silent(web: WebServer, scene: Path, calm: dict[str,
     web.files["/scene.tif"] = scene.read_bytes()
     words = segment_words(f"{web.url}/scene.tif", tmp_path)
     web.stalled.add("/scene.tif")
-    assert f"{web.url}/scene.tif" in refuse(*words, before=be_quick)
+    assert f"{web.url}/scene.tif" in refuse(*words, before=be_impatient)
     web.stalled.clear()
     run(*words, before=be_quick)
     assert read_files(tmp_path) == calm
@@ -89,9 +90,8 @@ def test_another_file_midway(web: WebServer, scene: Path, calm: dict[str, bytes]
     with rasterio.open(other, "r+") as raster:
         raster.write(255 - raster.read())
     words = segment_words(f"{web.url}/scene.tif", tmp_path / "out")
-    started = Run(*words, before=read_quickly_and_work_slowly)
-    wait_for(lambda: len(list((tmp_path / "out/.geoseg/map.fgb/classes").glob("r*"))) > 2, started)
-    web.files["/scene.tif"] = other.read_bytes()
+    with hold_midway(words, tmp_path / "out" / WORK, before=be_quick) as started:
+        web.files["/scene.tif"] = other.read_bytes()
     assert started.wait() == 2, started.said
     assert "Traceback" not in started.said
     assert f"{web.url}/scene.tif" in started.said

@@ -18,6 +18,7 @@ from distributed import Client
 
 ROOT = Path(__file__).parents[2]
 DASK = [sys.executable, "-m", "dask"]
+START_S = 120
 
 
 class CountingProxy:
@@ -73,7 +74,7 @@ class Cluster:
 
     def await_workers(self) -> None:
         with Client(self.address) as client:
-            client.wait_for_workers(len(self.workers), timeout=60)
+            client.wait_for_workers(len(self.workers), timeout=START_S)
 
 
 @contextmanager
@@ -86,6 +87,7 @@ def open_cluster(folder: Path, *, workers: int, preload: str = "") -> Iterator[C
         scheduler = start_quietly([*DASK, "scheduler", *arguments])
         stack.callback(end, scheduler)
         while not (file.exists() and file.read_text().endswith("}")):
+            assert scheduler.poll() is None
             time.sleep(0.05)
         cluster = Cluster(json.loads(file.read_text())["address"], file, scheduler)
         stack.callback(lambda: [end(worker) for worker in cluster.workers])

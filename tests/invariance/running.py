@@ -10,7 +10,7 @@ GEOSEG = [sys.executable, "-m", "geoseg"]
 
 
 def run_geoseg(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*GEOSEG, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*GEOSEG, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == code, done.stderr
     return done
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dask.delayed import Delayed, delayed
-from distributed import Client
 
 import geoseg
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.store import CLASSES, TRACES, TileReceipt
 from tests.conftest import MakeRaster
-from tests.invariance.clusters import Cluster, CountingProxy, open_cluster
+from tests.invariance.clusters import START_S, Cluster, CountingProxy, open_cluster
 
 pytestmark = pytest.mark.cluster
 TRAFFIC_BYTES = 10_000
+MOST_AHEAD = 8
 
 
 @pytest.fixture
@@ -29,15 +29,30 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def name_process(stage: str, number: int, seconds: float) -> TileReceipt:
-    """A task that tells which process did it."""
-    time.sleep(seconds)
-    return TileReceipt(stage, (0, number), str(os.getpid()), 1, seconds, computed=True)
+def name_process(stage: str, number: int, together: Path | None) -> TileReceipt:
+    """A task that tells which process did it, and keeps step with the other process that does such tasks."""
+    if together is not None:
+        with (together / str(os.getpid())).open("a") as own:
+            own.write(".")
+        end = time.monotonic() + START_S
+        while is_ahead(together):
+            assert time.monotonic() < end, "the other one has nothing to do"
+            time.sleep(0.005)
+    return TileReceipt(stage, (0, number), str(os.getpid()), 1, 0.0, computed=True)
 
 
-def make_nodes(count: int, *, stage: str = TRACES, seconds: float = 0.1) -> list[Delayed]:
+def is_ahead(together: Path) -> bool:
+    """Whether this process has begun so many more of the tasks than the other one."""
+    begun = {path.name: path.stat().st_size for path in together.iterdir()}
+    own = begun.pop(str(os.getpid()))
+    return own - sum(begun.values()) > MOST_AHEAD
+
+
+def make_nodes(count: int, together: Path | None = None, *, stage: str = TRACES) -> list[Delayed]:
+    if together is not None:
+        together.mkdir()
     task = delayed(name_process, pure=False)
-    return [task(stage, i, seconds, dask_key_name=(f"{stage}-run", 0, i)) for i in range(count)]
+    return [task(stage, i, together, dask_key_name=(f"{stage}-run", 0, i)) for i in range(count)]
 
 
 @pytest.fixture
@@ -66,7 +81,7 @@ def test_tasks_carry_receipts_only(cluster: Cluster, noise: Path, tmp_path: Path
     assert (large - small) / (many - few) < TRAFFIC_BYTES
 
 
-def test_work_balances_and_an_added_worker_is_used(cluster: Cluster) -> None:
+def test_work_balances_and_an_added_worker_is_used(cluster: Cluster, tmp_path: Path) -> None:
     with open_scheduler(cluster.address) as compute:
         asked = False
 
@@ -76,10 +91,10 @@ def test_work_balances_and_an_added_worker_is_used(cluster: Cluster) -> None:
                 asked = True
                 cluster.add_worker()
 
-        receipts = compute(make_nodes(100), ask_for_help)
+        receipts = compute(make_nodes(40, tmp_path / "first"), ask_for_help)
         shares = Counter(receipt.path for receipt in receipts)
         assert len(shares) == 2
-        again = Counter(receipt.path for receipt in compute(make_nodes(40), lambda _: None))
+        again = Counter(receipt.path for receipt in compute(make_nodes(40, tmp_path / "again"), lambda _: None))
     assert set(again) == set(shares)
     assert min(again.values()) >= 15
 
@@ -115,20 +130,19 @@ def test_a_scheduler_file_leads_to_the_cluster(cluster: Cluster, noise: Path, tm
     assert result.tiles == result.tiles_computed == 4
 
 
-def test_predictions_go_where_a_gpu_is(cluster: Cluster) -> None:
+def test_predictions_go_where_a_gpu_is(cluster: Cluster, tmp_path: Path) -> None:
     gpu = cluster.add_worker("--resources", "GPU=1")
-    with Client(cluster.address) as client:
-        client.wait_for_workers(2, timeout=30)
+    cluster.await_workers()
     with open_scheduler(cluster.address, gpu=True) as compute:
         predicted = compute(make_nodes(12, stage=CLASSES), lambda _: None)
-        traced = compute(make_nodes(12, stage=TRACES), lambda _: None)
+        traced = compute(make_nodes(12, tmp_path / "together", stage=TRACES), lambda _: None)
     assert {receipt.path for receipt in predicted} == {str(gpu.pid)}
     assert len({receipt.path for receipt in traced}) == 2
 
 
 def test_without_a_gpu_anywhere_nobody_waits_for_one(cluster: Cluster) -> None:
     with open_scheduler(cluster.address, gpu=True) as compute:
-        assert len(compute(make_nodes(3, stage=CLASSES, seconds=0), lambda _: None)) == 3
+        assert len(compute(make_nodes(3, stage=CLASSES), lambda _: None)) == 3
 
 
 def test_a_task_that_ends_every_worker(cluster: Cluster) -> None:
@@ -137,8 +151,7 @@ def test_a_task_that_ends_every_worker(cluster: Cluster) -> None:
 
     for _ in range(4):
         cluster.add_worker()
-    with Client(cluster.address) as client:
-        client.wait_for_workers(5, timeout=30)
+    cluster.await_workers()
     with (
         open_scheduler(cluster.address) as compute,
         pytest.raises(geoseg.BudgetError, match="ended 4 workers"),
@@ -146,7 +159,6 @@ def test_a_task_that_ends_every_worker(cluster: Cluster) -> None:
         compute([delayed(die, pure=False)(0, dask_key_name=(TRACES, 0, 0))], lambda _: None)
 
 
-def test_a_lost_scheduler_is_said(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geoseg.run.scheduler.CONNECT_TIMEOUT_S", 2)
+def test_a_lost_scheduler_is_said(cluster: Cluster, tmp_path: Path) -> None:
     with open_scheduler(cluster.address) as compute, pytest.raises(geoseg.GeosegError, match="scheduler is gone"):
-        compute(make_nodes(50), lambda _: cluster.scheduler.kill())
+        compute(make_nodes(50, tmp_path / "alone"), lambda _: cluster.scheduler.kill())

@@ -51,7 +51,7 @@ def whole(scene: RasterSource) -> NDArray[np.uint8]:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("patch_px", [1024, 1536, MAX_PATCH_PX])
+@pytest.mark.parametrize("patch_px", [1024, pytest.param(1536, marks=pytest.mark.slow), MAX_PATCH_PX])
 def test_seam_error_on_a_real_crop(
     scene: RasterSource, whole: NDArray[np.uint8], patch_px: int, record_property: Record
 ) -> None:

@@ -6,20 +6,24 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from geopandas.testing import assert_geodataframe_equal
 
 import geoseg
+from geoseg.models.engine import open_engine
+from geoseg.run import graph
 from geoseg.run.segment import DEFAULT_MODEL
-from tests.invariance.running import GEOSEG, assert_same_bytes, run_geoseg, segment_arguments, segment_to
+from tests.faults.prepared import Run, run
+from tests.invariance.clusters import open_cluster
+from tests.invariance.running import assert_same_bytes, segment_arguments, segment_to
+
+FEW, MANY = 3, 10
 
 
 def test_two_threads(scene: Path, reference: Path, tmp_path: Path) -> None:
@@ -29,7 +33,7 @@ def test_two_threads(scene: Path, reference: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tile_px", [1300, 5000])
 def test_tile_size(scene: Path, reference: Path, tmp_path: Path, tile_px: int) -> None:
-    segment_to(tmp_path, scene, "--tile-px", tile_px)
+    run(*segment_arguments(tmp_path, scene), "--tile-px", tile_px, before=use_shipped_model)
     assert_same_bytes(tmp_path, reference)
 
 
@@ -40,22 +44,11 @@ def test_two_processes(scene: Path, reference: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dask scheduler and two dask workers, each a process of its own; gives the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    dask = [sys.executable, "-m", "dask"]
-    host, port = address.removeprefix("tcp://").split(":")
-    commands = [[*dask, "scheduler", "--host", host, "--port", port, "--no-dashboard"]]
-    commands += [[*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]] * 2
-    with ExitStack() as stack:
-        for command in commands:
-            process = stack.enter_context(
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            )
-            stack.callback(process.kill)
-        yield address
+    with open_cluster(tmp_path_factory.mktemp("cluster"), workers=2) as cluster:
+        cluster.await_workers()
+        yield cluster.address
 
 
 @pytest.mark.cluster
@@ -64,24 +57,29 @@ def test_a_real_cluster(scene: Path, reference: Path, tmp_path: Path, cluster: s
     assert_same_bytes(tmp_path, reference)
 
 
-def test_killed_ten_times_and_continued(scene: Path, reference: Path, tmp_path: Path) -> None:
+def use_shipped_model() -> None:
+    graph.open_engine = open_engine
+
+
+def count_tiles(work: Path) -> int:
+    return sum(path.is_file() for path in work.rglob("r*"))
+
+
+@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_killed_and_continued(scene: Path, reference: Path, tmp_path: Path, kills: int) -> None:
     chance = random.Random(os.environ.get("GEOSEG_TEST_SEED", "5"))
     # A kill may also come when all is written: then the outputs exist, and only --overwrite lets a run look at them.
-    arguments = [*GEOSEG, *map(str, segment_arguments(tmp_path, scene)), "--overwrite"]
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=chance.uniform(0.5, 3))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-        else:
-            assert process.returncode == 0
-            shutil.rmtree(tmp_path)
-            tmp_path.mkdir()
-    run_geoseg(*segment_arguments(tmp_path, scene), "--overwrite")
+    words = [*segment_arguments(tmp_path, scene), "--overwrite"]
+    work = tmp_path / ".geoseg/layer.fgb"
+    for _ in range(kills):
+        # Moments are counted in tiles, as machines are of different speed.
+        goal = count_tiles(work) + chance.randrange(5)
+        started = Run(*words, before=use_shipped_model)
+        while started.at_work and count_tiles(work) < goal:
+            time.sleep(0.002)
+        started.send(signal.SIGKILL)
+        assert started.wait() in (0, -signal.SIGKILL), started.said
+    run(*words, before=use_shipped_model)
     assert_same_bytes(tmp_path, reference)
     assert {p.name for p in tmp_path.iterdir()} == {p.name for p in reference.iterdir()}
 
@@ -137,8 +135,8 @@ class TestSecondRun:
         image = tmp_path / "scene.tif"
         image.write_bytes(scene.read_bytes())
         first = self.run(tmp_path, image)
-        time.sleep(0.01)
         image.write_bytes(scene.read_bytes())
+        os.utime(image, (1, 1))
         assert self.run(tmp_path, image).tiles_computed == first.tiles
 
     def test_a_changed_model_is_noticed(self, scene: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +26,8 @@ from geoseg.layers.postgis import check_database, load_layer
 from geoseg.layers.read import open_layer
 from geoseg.layers.stream import open_streams
 from geoseg.progress import Silence
+from tests.faults.prepared import Run, wait_for
+from tests.faults.prepared import run as run_command
 from tests.layers.polygons import UTM, cut, make_batch, make_roads, to_layer, to_roads, write
 from tests.layers.postgres import PASSWORD
 
@@ -452,19 +453,27 @@ def test_a_file_that_ends_early_changes_nothing(run, url, make_map, monkeypatch)
 
 
 def test_a_killed_load_changes_nothing_and_holds_nothing(run, url, make_map):
-    path = make_map(n=60_000)
-    command = [sys.executable, "-m", "geoseg", "load", str(path), url]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not run("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %'"):
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    path = make_map(n=20_000)
+    process = Run("load", path, url, before=stay_in_the_copy)
+    wait_for(lambda: run("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %'"), process)
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert tables_of(run) == []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "public.polygons: 60,000 features, 60,000 new" in done.stdout
+    assert "public.polygons: 20,000 features, 20,000 new" in run_command("load", path, url)
+
+
+def stay_in_the_copy():
+    """Once the first batch was sent."""
+    encode = postgis.copy_rows.__globals__["_encode"]
+    seen = []
+
+    def encode_once(batch, srid):
+        if seen:
+            signal.pause()
+        seen.append(batch)
+        return encode(batch, srid)
+
+    postgis.copy_rows.__globals__["_encode"] = encode_once
 
 
 # Two at a time.

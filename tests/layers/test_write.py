@@ -195,7 +195,7 @@ def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[b
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         env=environment,
-        timeout=120,
+        timeout=600,
         check=False,
         stderr=subprocess.PIPE,
     )

@@ -240,7 +240,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_any_other_value_gives_a_package_or_a_model_error(table: dict[str, Any], data: st.DataObject) -> None:
     changed = json.loads(json.dumps(table))

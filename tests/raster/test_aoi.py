@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
@@ -67,7 +67,7 @@ def star_file(make_file: Callable[..., Path]) -> Path:
     return make_file(star, shapely.box(3, 150, 44.5, 190.5))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(st.builds(Window, st.integers(-50, 220), st.integers(-50, 320), st.integers(1, 120), st.integers(1, 120)))
 def test_mask_of_a_window_is_cut_from_the_whole(star_file: Path, grid: GeoGrid, window: Window) -> None:
     area = parse_aoi(star_file, grid)

@@ -258,7 +258,7 @@ def test_a_full_disk_gives_an_error_or_the_whole_raster(
     disk.mkdir()
     write_class_raster(tmp_path / "a.tif", grid, cut(classes, (480, 480)), legend=LAND_COVER)
     whole = {path.name: path.read_bytes() for path in tmp_path.glob("a.*")}
-    for kilobytes in range(16, 4096, 4):
+    for kilobytes in range(16, 4096, 8):
         with mount_disk(disk, kilobytes):
             try:
                 write_class_raster(disk / "a.tif", grid, cut(classes, (480, 480)), legend=LAND_COVER)

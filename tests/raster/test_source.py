@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
@@ -37,7 +37,7 @@ def reflect(values: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
     return padded[:, rows, cols]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(anywhere)
 def test_read_equals_numpy_symmetric_padding(make_raster: Make, rgb_values: NDArray[np.uint8], window: Window) -> None:
     image, valid = open_raster(make_raster(rgb_values)).read(window)
@@ -48,7 +48,7 @@ def test_read_equals_numpy_symmetric_padding(make_raster: Make, rgb_values: NDAr
         assert valid[common.within(window)].all()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(anywhere, st.integers(0, 299), st.integers(0, 299))
 def test_a_pixel_does_not_depend_on_the_window(make_raster: Make, window: Window, row: int, col: int) -> None:
     values = np.random.default_rng(2).normal(500, 200, (3, 70, 90)).astype(np.float32)

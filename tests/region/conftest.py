@@ -19,8 +19,6 @@ def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return LightEngine(geometry)
 
     monkeypatch.setattr("geoseg.run.graph.open_engine", open_light)
-    # Nobody cuts the power, and waiting for the disk is most of the time.
-    monkeypatch.setattr("os.fsync", lambda file: None)
 
 
 @pytest.fixture

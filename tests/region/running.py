@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,6 @@ def batch_words(sources: Path, directory: Path, *options: object) -> list[str]:
         str(word)
         for word in ("batch", sources, "-o", directory, "--model", MODEL, "--format", ".fgb", "--roads", *options)
     ]
-
-
-def run_light(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """The command line as a process with a model that costs next to nothing."""
-    call = [*LIGHT, *map(str, words)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 def read_json(path: Path) -> Any:

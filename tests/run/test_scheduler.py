@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ from distributed import LocalCluster
 
 import geoseg
 from geoseg.run import graph
-from geoseg.run.scheduler import OnReceipt, open_scheduler
+from geoseg.run.scheduler import OnReceipt, keep_processes, open_scheduler
 from geoseg.tiles.store import TileReceipt
 from tests.conftest import CORNER, UTM, MakeRaster
 
@@ -59,16 +59,40 @@ def test_receipts_come_in_the_order_of_the_nodes_and_each_is_reported_once() -> 
     assert sorted(reported, key=lambda r: r.tile) == receipts
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize(
-    "error", [geoseg.InputError("a hole in the file", expected="a file", remedy="mend it"), ZeroDivisionError("by 0")]
-)
-def test_an_exception_reaches_the_caller_as_it_is(scheduler: str, error: Exception) -> None:
-    nodes = [*make_nodes(3), delayed(fail_with, pure=False)(error, dask_key_name=("traces", 0, 3))]
-    with pytest.raises(type(error)) as caught:
-        compute_receipts(nodes, scheduler=scheduler, workers=1)
-    assert str(caught.value) == str(error)
-    assert vars(caught.value) == vars(error)
+class TestFaultsOfTiles:
+    @pytest.fixture(autouse=True, scope="class")
+    def kept(self) -> Iterator[None]:
+        """These tests do no harm to processes, and share them."""
+        with keep_processes():
+            yield
+
+    @pytest.mark.parametrize("scheduler", SCHEDULERS)
+    @pytest.mark.parametrize(
+        "error",
+        [geoseg.InputError("a hole in the file", expected="a file", remedy="mend it"), ZeroDivisionError("by 0")],
+    )
+    def test_an_exception_reaches_the_caller_as_it_is(self, scheduler: str, error: Exception) -> None:
+        nodes = [*make_nodes(3), delayed(fail_with, pure=False)(error, dask_key_name=("traces", 0, 3))]
+        with pytest.raises(type(error)) as caught:
+            compute_receipts(nodes, scheduler=scheduler, workers=1)
+        assert str(caught.value) == str(error)
+        assert vars(caught.value) == vars(error)
+
+    @pytest.mark.parametrize("scheduler", SCHEDULERS)
+    def test_a_bad_tile_leaves_nothing_half_written(
+        self, tmp_path: Path, make_raster: MakeRaster, scheduler: str
+    ) -> None:
+        """The value stands in the last of 16 tiles."""
+        classes = np.ones((1, 80, 80), np.int16)
+        classes[0, 79, 79] = 1000
+        path = make_raster(classes, "classes.tif")
+        with pytest.raises(geoseg.InputError, match="value 1000"):
+            geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20, scheduler=scheduler, workers=1)
+        assert {p.name for p in tmp_path.iterdir()} == {"classes.tif", ".geoseg"}
+        assert not [path for path in tmp_path.rglob("*.safetensors") if path.name.startswith(".")]
+        with rasterio.open(path, "r+") as raster:
+            raster.write(np.ones((1, 1), np.int16), 1, window=((79, 80), (79, 80)))
+        assert geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20).polygons == {"1": 1}
 
 
 def read_undecodable(path: str) -> TileReceipt:
@@ -84,21 +108,6 @@ def test_metadata_that_are_no_text_are_no_noise_in_processes(tmp_path: Path, cap
     node = delayed(read_undecodable, pure=False)(str(path), dask_key_name=("traces", 0, 0))
     compute_receipts([node], scheduler="local", workers=1)
     assert "UnicodeDecodeError" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_bad_tile_leaves_nothing_half_written(tmp_path: Path, make_raster: MakeRaster, scheduler: str) -> None:
-    """The value stands in the last of 16 tiles."""
-    classes = np.ones((1, 80, 80), np.int16)
-    classes[0, 79, 79] = 1000
-    path = make_raster(classes, "classes.tif")
-    with pytest.raises(geoseg.InputError, match="value 1000"):
-        geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20, scheduler=scheduler, workers=1)
-    assert {p.name for p in tmp_path.iterdir()} == {"classes.tif", ".geoseg"}
-    assert not [path for path in tmp_path.rglob("*.safetensors") if path.name.startswith(".")]
-    with rasterio.open(path, "r+") as raster:
-        raster.write(np.ones((1, 1), np.int16), 1, window=((79, 80), (79, 80)))
-    assert geoseg.polygonize(path, tmp_path / "map.gpkg", tile_px=20).polygons == {"1": 1}
 
 
 def test_no_tile_is_at_work_once_the_error_is_out() -> None:

@@ -20,7 +20,8 @@ crop_px = 64
 [network]
 architecture = "Unet"
 encoder = "mobilenet_v2"
-decoder_channels = [16, 16, 8, 8, 8]
+encoder_depth = 3
+decoder_channels = [16, 8, 8]
 
 [normalisation]
 mean = [127.5, 127.5, 127.5]

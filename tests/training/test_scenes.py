@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
@@ -33,7 +33,7 @@ def test_ground_resolution_is_geodesic_or_nominal(tmp_path: Path) -> None:
     assert scenes[1].resolution_m == (0.8, 0.8)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(
     row=st.integers(-40, 90),
     col=st.integers(-40, 90),

@@ -130,7 +130,7 @@ def run_tool(command: Sequence[str | Path], *, needs: str = "") -> str:
         pytest.skip(f"{program} is not installed")
     if needs and subprocess.run([program, "-c", f"import {needs}"], capture_output=True, check=False).returncode:
         pytest.skip(f"{program} has no {needs}")
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

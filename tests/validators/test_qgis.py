@@ -38,7 +38,7 @@ def ask_qgis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
         environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PATH": "/usr/bin", "LC_ALL": "C.UTF-8"}
         command = [SYSTEM_PYTHON, PROBE, picture, "800", *paths]
         done = subprocess.run(
-            [str(c) for c in command], capture_output=True, text=True, env=environment, check=False, timeout=120
+            [str(c) for c in command], capture_output=True, text=True, env=environment, check=False, timeout=600
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1]) | {"path": picture}

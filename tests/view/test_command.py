@@ -32,10 +32,10 @@ def test_serving_stops_at_an_interrupt(layer_path: Path) -> None:
         assert process.stdout is not None
         found = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
         assert found
-        with urllib.request.urlopen(found[0], timeout=30) as answer:
+        with urllib.request.urlopen(found[0], timeout=600) as answer:
             assert answer.status == 200
         os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=600)
         assert (process.returncode, errors) == (0, f"reading {layer_path}\n")
     finally:
         process.kill()
