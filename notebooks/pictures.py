@@ -78,6 +78,12 @@ STEPS = (
         Side("--min-unit auto: {polygons} polygons", STAIRCASE),
     ),
     Step(
+        "separate",
+        (452, 245, 70),
+        Side("the default"),
+        Side("--separate", {"separate": True}),
+    ),
+    Step(
         "simplify",
         (372, 104, 44),
         Side("--simplify 0: {corners} corners", STAIRCASE),

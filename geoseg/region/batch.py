@@ -65,6 +65,7 @@ def batch(
     regularize: bool = True,
     smooth: bool = True,
     roads: bool | None = None,
+    separate: bool = False,
     min_area_m2: float = 0.0,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -107,6 +108,7 @@ def batch(
         regularize: whether buildings get straight walls and right angles.
         smooth: whether vegetation gets smooth outlines.
         roads: whether the layer `roads` of centrelines is written as well; None: into a GeoPackage only.
+        separate: whether buildings that touch are told apart, where the model was less sure between them.
         min_area_m2: leave out polygons below this geodesic area at the very end.
         fresh: do again what an earlier run finished.
         progress: told of stages and steps.
@@ -183,8 +185,7 @@ def _prepare(job: BatchJob, directory: Path, *, fresh: bool) -> SceneSetting:
     check_tile_px(job.tile_px)
     parse_bytes(job.memory)
     job.finish.options(package.legend, pixel_m=1.0)
-    if job.roads:
-        check_steps(package.legend, ["roads"])
+    check_steps(package.legend, [step for step in ("roads", "separate") if getattr(job, step)])
     if job.aoi is not None:
         read_area(job.aoi)
     check_layout(job.split, job.crs)

@@ -56,6 +56,7 @@ class BatchJob:
     regularize: bool = True
     smooth: bool = True
     roads: bool | None = None
+    separate: bool = False
     min_area_m2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +83,8 @@ class BatchJob:
         """What makes the map of the classes."""
         roads = holds_many(f"region{self.format}") if self.roads is None else self.roads
         finish = Finish(self.min_unit_m2, self.simplify_m, self.regularize, self.smooth, roads)
-        return dataclasses.replace(finish.exact() if self.exact else finish, min_area_m2=self.min_area_m2)
+        finish = finish.exact() if self.exact else finish
+        return dataclasses.replace(finish, min_area_m2=self.min_area_m2, separate=self.separate)
 
     @property
     def image(self) -> str | None:

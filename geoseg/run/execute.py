@@ -20,14 +20,22 @@ from geoseg.polygons.marks import MAX_SIDE
 from geoseg.progress import Progress
 from geoseg.raster.cog import write_class_raster, write_confidence_raster
 from geoseg.raster.source import is_unchanged
-from geoseg.run.graph import build_graph, build_stage, merge_components, read_classes, trace_tile_file, trace_tile_roads
+from geoseg.run.graph import (
+    build_graph,
+    build_stage,
+    merge_components,
+    read_classes,
+    split_tile_file,
+    trace_tile_file,
+    trace_tile_roads,
+)
 from geoseg.run.job import Job, LayerOptions, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
 from geoseg.run.machine import check_open_files
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.plan import TilePlan
-from geoseg.tiles.store import CLASSES, ROADS, TRACES, TileReceipt, TileStore, hold_store
+from geoseg.tiles.store import CLASSES, PARTS, ROADS, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
@@ -174,9 +182,12 @@ def peak_memory_bytes() -> int:
 def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced: bool) -> list[TileReceipt]:
     receipts: list[TileReceipt] = []
 
+    merges, separates = traced and bool(job.options.min_unit_m2), traced and bool(job.options.separate)
+    follows = traced and (merges or not separates)
+
     def count(receipt: TileReceipt) -> None:
         receipts.append(receipt)
-        if (receipt.stage != CLASSES) == traced:
+        if receipt.stage != CLASSES or not follows:
             progress.advance()
 
     for stage, key in job.stage_keys.items():
@@ -184,18 +195,23 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
     gpu = isinstance(job.classes, Prediction) and job.classes.device == "cuda"
     with open_scheduler(execution.scheduler, execution.workers, gpu=gpu) as compute:
         nodes = build_graph(job, traced=traced)
-        merges = traced and bool(job.options.min_unit_m2)
         progress.start("segment" if job.predicts else "find small areas" if merges else "trace", len(nodes))
         compute(nodes, count)
         nodes = []
         if merges:
             progress.start("merge small areas", None)
             merge_components(job)
+        if separates:
+            nodes = build_stage(job, PARTS, split_tile_file)
+            progress.start("tell buildings apart", len(nodes))
+            compute(nodes, count)
+            nodes = []
+        if merges or separates:
             nodes += build_stage(job, TRACES, trace_tile_file)
         for number in job.options.roads if traced else ():
             nodes += build_stage(job, f"{ROADS}/{number}", partial(trace_tile_roads, class_id=number))
         if nodes:
-            progress.start("trace" if merges else "trace roads", len(nodes))
+            progress.start("trace" if merges or separates else "trace roads", len(nodes))
             compute(nodes, count)
     return receipts
 

@@ -13,7 +13,12 @@ from geoseg.run.job import LayerOptions
 MIN_UNIT_M2: dict[GeometryKind, float] = {"background": 4.0, "building": 6.0, "network": 15.0, "area": 5.0}
 """Smallest area of a polygon by what it is, where nothing else is said."""
 
-STEP_KINDS: dict[str, GeometryKind] = {"regularize": "building", "smooth": "area", "roads": "network"}
+STEP_KINDS: dict[str, GeometryKind] = {
+    "regularize": "building",
+    "smooth": "area",
+    "roads": "network",
+    "separate": "building",
+}
 """The kind of class that a step is for."""
 
 Simplification = float | Literal["auto"] | None
@@ -31,6 +36,7 @@ class Finish:
         smooth: whether areas get smooth outlines.
         roads: whether networks leave centrelines.
         min_area_m2: leave out polygons below this area at the very end.
+        separate: whether buildings that touch are told apart; needs a confidence.
     """
 
     min_unit_m2: MinUnit = "auto"
@@ -39,6 +45,7 @@ class Finish:
     smooth: bool = True
     roads: bool = True
     min_area_m2: float = 0.0
+    separate: bool = False
 
     def exact(self) -> Finish:
         """The same without all that makes polygons other than the pixels."""
@@ -62,6 +69,7 @@ class Finish:
         return LayerOptions(
             min_unit_m2=_choose_units(self.min_unit_m2, legend),
             simplify_m=simplify_m,
+            separate=kinds["building"] if self.separate else (),
             regularize=kinds["building"] if self.regularize and simplify_m else (),
             detail_m=max(pixel_m, model_pixel_m),
             smooth=kinds["area"] if self.smooth and simplify_m else (),

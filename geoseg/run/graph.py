@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +48,10 @@ from geoseg.raster.mosaic import ClassMosaic
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 from geoseg.run.job import Job, Prediction
+from geoseg.run.parts import number_parts
 from geoseg.run.sources import SourceRuns
 from geoseg.tiles.plan import Tile
-from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, ROADS, SOURCES, TRACES, TileReceipt
+from geoseg.tiles.store import CHANGES, CLASSES, COMPONENTS, PARTS, ROADS, SOURCES, TRACES, TileReceipt
 
 TilePair = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 Task = Callable[[Job, Tile, TileReceipt | None], TileReceipt]
@@ -68,6 +69,7 @@ def build_graph(job: Job, *, traced: bool = True) -> list[Delayed]:
     predict, lay = delayed(predict_tile_file, pure=False), delayed(lay_tile_file, pure=False)
     stage, task = (COMPONENTS, list_tile_components) if job.options.min_unit_m2 else (TRACES, trace_tile_file)
     follow = delayed(task, pure=False)
+    follows = traced and (stage == COMPONENTS or not job.options.separate)
     nodes = []
     for tile in job.tiles():
         before = None
@@ -75,7 +77,7 @@ def build_graph(job: Job, *, traced: bool = True) -> list[Delayed]:
             before = predict(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
         elif isinstance(job.classes, ClassMosaic):
             before = lay(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
-        if before is None or traced:
+        if before is None or follows:
             before = follow(shared, tile, before, dask_key_name=(f"{stage}-{run}", *tile.id))
         nodes.append(before)
     return nodes
@@ -157,6 +159,31 @@ def merge_components(job: Job) -> None:
         save_changes(folder / f"{tile.name}{ARRAY_SUFFIX}", changes)
 
 
+def split_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:
+    """Tell one tile's buildings apart, unless an earlier run did."""
+    done = job.store.finished(PARTS, tile, CLASS_SUFFIX)
+    if done:
+        return done
+    start = time.perf_counter()
+    path = job.store.path(PARTS, tile, CLASS_SUFFIX)
+    numbered = None
+    if not holds_nothing(job.store.path(CLASSES, tile, CLASS_SUFFIX)):
+        numbered = number_parts(job, tile, lru_cache(4)(partial(read_classes, job)))
+    if numbered is None:
+        size = write_nothing(path)
+    else:
+        nodata, confidence = job.legend.nodata, np.zeros_like(numbered)
+        size = write_class_tile(path, numbered, confidence, grid=job.plan.grid, window=tile.core, nodata=nodata)
+    return TileReceipt(PARTS, tile.id, str(path), size, time.perf_counter() - start, computed=True)
+
+
+def read_parts(job: Job, tile: Tile) -> TilePair | None:
+    """What `read_classes` gives, parts that touch under ids of their own."""
+    pair = read_classes(job, tile)
+    numbered = read_class_tile(job.store.path(PARTS, tile, CLASS_SUFFIX)) if job.options.separate and pair else None
+    return pair if pair is None or numbered is None else (numbered[0], pair[1])
+
+
 def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileReceipt:
     """Trace one tile's classes into the work directory, unless an earlier run did."""
 
@@ -164,7 +191,7 @@ def trace_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileRe
         shape = (job.plan.grid.rows, job.plan.grid.cols)
         return trace_tile(*pair, window=tile.core, grid_shape=shape, skip=job.skip, marked=job.options.generalises)
 
-    return _work_on_tile(job, tile, TRACES, lambda: read_classes(job, tile), work)
+    return _work_on_tile(job, tile, TRACES, lambda: read_parts(job, tile), work)
 
 
 def _work_on_tile(

@@ -26,10 +26,13 @@ from geoseg.raster.scene import SceneInfo
 from geoseg.raster.source import RasterSource
 from geoseg.tiles.patches import PatchLattice
 from geoseg.tiles.plan import Tile, TilePlan
-from geoseg.tiles.store import CHANGES, COMPONENTS, ROADS, TRACES, TileStore
+from geoseg.tiles.store import CHANGES, COMPONENTS, PARTS, ROADS, TRACES, TileStore
 
 FORMAT = 4
 """Raised whenever the content of a work directory changes its meaning."""
+
+MAX_PARTS = 16
+"""How many ids the parts of one class may have; those that touch have different ones, four or five as a rule."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class LayerOptions:
     Args:
         min_unit_m2: pairs of class id and area: smaller components become part of a neighbour.
         simplify_m: tolerance of the shared-edge simplification in metres; None keeps every pixel corner.
+        separate: class ids whose polygons are cut where the model was less sure between their parts.
         regularize: class ids whose outlines become straight walls.
         detail_m: size of the smallest thing that the classes show, by which walls are judged.
         smooth: class ids whose outlines become smooth.
@@ -80,6 +84,7 @@ class LayerOptions:
 
     min_unit_m2: tuple[tuple[int, float], ...] = ()
     simplify_m: float | None = None
+    separate: tuple[int, ...] = ()
     regularize: tuple[int, ...] = ()
     detail_m: float = 0.0
     smooth: tuple[int, ...] = ()
@@ -106,7 +111,7 @@ class LayerOptions:
     def describe(self, legend: ClassLegend) -> dict[str, str | float]:
         """What is not left as it is, for people."""
         names = legend.names
-        classes = {"regularize": self.regularize, "smooth": self.smooth, "roads": self.roads}
+        classes = {"separate": self.separate, "regularize": self.regularize, "smooth": self.smooth, "roads": self.roads}
         said: dict[str, str | float] = {
             option: ", ".join(names[number] for number in ids) for option, ids in classes.items() if ids
         }
@@ -180,6 +185,22 @@ class Job:
         """The id of unknown pixels; None where every pixel is known."""
         return self.classes.nodata if isinstance(self.classes, ClassRaster) else self.legend.nodata
 
+    @cached_property
+    def part_ids(self) -> dict[int, tuple[int, ...]]:
+        """The ids of parts that touch, by the class that is split: its own, and some that nothing else has."""
+        taken = {c.id for c in self.legend.classes} | {self.legend.nodata}
+        free = [number for number in range(256) if number not in taken]
+        separate = self.options.separate
+        return {number: (number, *free[k :: len(separate)][: MAX_PARTS - 1]) for k, number in enumerate(separate)}
+
+    @cached_property
+    def class_of_part(self) -> NDArray[np.uint8]:
+        """(256,) uint8, the class that an id is of."""
+        table = np.arange(256, dtype=np.uint8)
+        for number, ids in self.part_ids.items():
+            table[list(ids)] = number
+        return table
+
     @property
     def provenance(self) -> dict[str, str | float]:
         """What the outputs say of how they came about."""
@@ -202,11 +223,12 @@ class Job:
     @property
     def stage_keys(self) -> dict[str, str]:
         """What changes whenever a tile of a stage behind the classes could."""
-        unit = self.options.min_unit_m2
+        unit, separate = self.options.min_unit_m2, self.options.separate
         return {
             COMPONENTS: digest(unit),
             CHANGES: digest(unit),
-            TRACES: digest([unit, self.skip, self.options.generalises]),
+            PARTS: digest([unit, separate]),
+            TRACES: digest([unit, separate, self.skip, self.options.generalises]),
             ROADS: digest([unit, self.options.roads]),
         }
 

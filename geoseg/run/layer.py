@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def _describe_polygons(job: Job, folder: Path, counts: LayerCounts, progress: Pr
         ordered = note_members(ordered, job, members)
     batches, transform = _finish_polygons(job, ordered, folder)
     noted = members.read()
-    for batch in batches:
+    for numbered in batches:
+        batch = replace(numbered, class_id=job.class_of_part[numbered.class_id])
         ragged = batch.flatten(transform)
         columns = describe_polygons(
             batch,
@@ -118,7 +119,7 @@ def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) ->
         tolerance_m=options.simplify_m,
         pixel_m=grid.ground_resolution_m(),
         smooth=smooth,
-        regularize=options.regularize,
+        regularize=np.flatnonzero(np.isin(job.class_of_part, options.regularize)).tolist(),
         detail_m=options.detail_m,
     )
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)

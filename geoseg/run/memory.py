@@ -14,6 +14,7 @@ from geoseg.raster.mosaic import BLOCK_BYTES, ClassMosaic
 from geoseg.run.job import Job, Prediction
 from geoseg.run.machine import available_bytes, default_workers
 from geoseg.run.outputs import Execution
+from geoseg.run.parts import part_bytes
 from geoseg.tiles.patches import LATTICE_PX, PatchLattice
 
 PROCESS_BYTES = 420 * 2**20
@@ -57,7 +58,7 @@ def task_bytes(job: Job, workspace_bytes_per_px: float = 0.0) -> int:
         fixed += 3 * job.classes.source.block_bytes
     if isinstance(job.classes, ClassMosaic):
         fixed = BLOCK_BYTES
-    return job.plan.peak_bytes(bytes_per_core_px=TRACE_BYTES_PER_PX, fixed_bytes=fixed)
+    return max(part_bytes(job), job.plan.peak_bytes(bytes_per_core_px=TRACE_BYTES_PER_PX, fixed_bytes=fixed))
 
 
 def run_bytes(job: Job, workspace_bytes_per_px: float, workers: int, *, processes: bool) -> int:

@@ -20,11 +20,12 @@ from geoseg.tiles.plan import Tile
 STATE_FILE = "run.json"
 LOCK_FILE = "lock"
 JOB_KEY = "geoseg job"
-STAGES = CLASSES, SOURCES, COMPONENTS, CHANGES, TRACES, ROADS, JOIN = (
+STAGES = CLASSES, SOURCES, COMPONENTS, CHANGES, PARTS, TRACES, ROADS, JOIN = (
     "classes",
     "sources",
     "components",
     "changes",
+    "parts",
     "traces",
     "roads",
     "join",

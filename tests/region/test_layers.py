@@ -190,6 +190,30 @@ def test_a_building_across_a_border_is_one(tmp_path: Path) -> None:
     assert frame["source"].tolist() == ["0.tif"]
 
 
+def test_roofs_that_touch_are_told_apart_across_borders(tmp_path: Path) -> None:
+    classes = np.zeros((100, 200), np.uint8)
+    classes[30:60, 50:150] = 1
+    surety = np.full(classes.shape, 200, np.uint8)
+    surety[:, [*range(73, 77), *range(118, 122)]] = 120
+    grid = make_grid(classes.shape)
+    halves = [
+        write_scene(
+            tmp_path,
+            str(col),
+            cut_grid(grid, Window(0, col, 100, 100)),
+            (classes[:, col : col + 100], surety[:, col : col + 100]),
+        )
+        for col in (0, 100)
+    ]
+    for tile_px in (37, 64, 200):
+        layer = tmp_path / f"map{tile_px}.fgb"
+        write_region(halves, layer, tile_px=tile_px, finish=replace(EXACT, separate=True))
+        frame = open_layer(layer)
+        assert frame["class"].tolist() == ["building"] * 3
+        assert sorted(frame.geometry.area) == pytest.approx([187.5, 225.0, 337.5], rel=0.15)
+        assert layer.read_bytes() == (tmp_path / "map37.fgb").read_bytes()
+
+
 def test_a_second_run_does_what_is_left(mixed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     def run(**options: object):  # type: ignore[no-untyped-def]
         how = {"tile_px": 100, "work_dir": tmp_path / "work", "overwrite": True} | options

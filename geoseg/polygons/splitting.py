@@ -1,0 +1,217 @@
+"""Roofs that touch one another: a component of the class is cut where the model was less sure between its parts.
+
+Each part is what drains to one place that the model was surest of, by a watershed on the smoothed confidence.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label
+from skimage.morphology import h_maxima
+
+from geoseg.kernel import kernel
+from geoseg.polygons.rings import Int32, Uint8
+
+SMOOTHING_M = 1.2
+"""Standard deviation of the Gaussian that the confidence is smoothed by."""
+
+DEPTH = 5
+"""How much less sure, of 255, the model must be between two parts than within either of them."""
+
+SAMPLE_M = 0.4
+"""Size of the pixels on which parts are looked for; walls are then found among the raster's own."""
+
+LEAST_M2 = 12.0
+"""Smallest area of a part."""
+
+WALL_M = 3.0
+"""How far from a wall between parts pixels may change sides for it to be straight."""
+
+EIGHT = np.ones((3, 3), bool)
+
+
+def sample_px(pixel_m: tuple[float, float]) -> int:
+    """How many pixels (height, width in metres) a side make one on which parts are looked for."""
+    return max(1, round(SAMPLE_M / math.sqrt(math.prod(pixel_m))))
+
+
+def reach_px(pixel_m: tuple[float, float]) -> int:
+    """How far around a component pixels matter for its parts."""
+    step = sample_px(pixel_m)
+    return step * (2 + math.ceil(4 * SMOOTHING_M / (step * min(pixel_m))))
+
+
+def split_components(
+    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
+) -> Int32:
+    """Cut components into the parts that the confidence shows.
+
+    What becomes of a component depends on nothing but the pixels within `reach_px` of it.
+
+    Args:
+        component: (h, w) int32, from 1 to n, of 4-connected pixels; 0 elsewhere. h and w are multiples of `sample_px`.
+        wanted: (n + 1,) bool, which components to cut.
+        confidence: (h, w) uint8, 255 = 1.0.
+        pixel_m: (height, width) of a pixel in metres.
+
+    Returns:
+        (h, w) int32: parts from 1 upward, each 4-connected, in an order that positions alone decide; 0 elsewhere.
+
+    Source: h-maxima (Soille 2004, Morphological Image Analysis, 6.3) as markers of a watershed (Beucher and Meyer 1993,
+    The Morphological Approach to Segmentation).
+    """
+    step = sample_px(pixel_m)
+    field, mask = _sample(component, wanted, confidence, pixel_m)
+    component = np.where(wanted[component], component, 0)
+    pixel_m2 = math.prod(pixel_m)
+    markers = label(h_maxima(field, DEPTH, EIGHT) * mask, connectivity=2).astype(np.int32)
+    basins = flood(field, markers, mask)
+    while True:
+        size = np.bincount(basins.ravel())
+        small = (size > 0) & (size * (step * step * pixel_m2) < LEAST_M2)
+        small[0] = False
+        if not small.any():
+            break
+        markers[small[markers]] = 0
+        basins = flood(field, markers, mask)
+    fine = basins.repeat(step, axis=0).repeat(step, axis=1)
+    numbers = np.where(component > 0, component.astype(np.int64) * (basins.max() + 1) + fine, 0)
+    parts = label(numbers, connectivity=1).astype(np.int32)
+    least_px = LEAST_M2 / pixel_m2
+    parts = _straighten_walls(_unite_slivers(parts, component, least_px), pixel_m)
+    # A wall that became straight may have cut something off.
+    pieces = label(parts, connectivity=1, background=0).astype(np.int32)
+    return _unite_slivers(pieces, component, least_px)
+
+
+# Of pixels equally high the one that was reached first goes first, markers row by row: what happens in one component is
+# in the same order whatever else there is.
+@kernel
+def flood(field: Uint8, markers: Int32, mask: NDArray[np.bool_]) -> Int32:
+    """The marker from which each pixel of the mask is reached on the highest way, (h, w) int32; 0 if from none."""
+    rows, cols = field.shape
+    basins = markers.copy()
+    heap = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0))]
+    heap.clear()
+    age = np.int64(0)
+    for r in range(rows):
+        for c in range(cols):
+            if markers[r, c]:
+                heap.append((-np.int64(field[r, c]), age, np.int64(r), np.int64(c)))
+                age += 1
+    heapq.heapify(heap)
+    while heap:
+        _, _, row, col = heapq.heappop(heap)
+        for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+            y, x = row + down, col + right
+            if 0 <= y < rows and 0 <= x < cols and mask[y, x] and not basins[y, x]:
+                basins[y, x] = basins[row, col]
+                heapq.heappush(heap, (-np.int64(field[y, x]), age, y, x))
+                age += 1
+    return basins
+
+
+def color_parts(parts: Int32, count: int) -> Uint8:
+    """Give parts that touch one another different numbers (h, w), below `count` if they can be.
+
+    In their order, each gets the lowest that no neighbour before it has.
+    """
+    pairs = [
+        np.stack([a[differ], b[differ]], axis=1)
+        for a, b in ((parts[:, :-1], parts[:, 1:]), (parts[:-1], parts[1:]))
+        for differ in [(a != b) & (a > 0) & (b > 0)]
+    ]
+    colors = np.zeros(parts.max() + 1, np.uint8)
+    before: dict[int, set[int]] = {}
+    for one, two in np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).tolist():
+        before.setdefault(two, set()).add(one)
+    for part in sorted(before):
+        taken = {int(colors[other]) for other in before[part]}
+        colors[part] = min(set(range(count)) - taken, default=count - 1)
+    return colors[parts]
+
+
+def _sample(
+    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
+) -> tuple[Uint8, NDArray[np.bool_]]:
+    """Smoothed confidence and which pixels count, both (h / step, w / step): no two components touch there."""
+    step = sample_px(pixel_m)
+    rows, cols = component.shape[0] // step, component.shape[1] // step
+    sure = np.where(component > 0, confidence, 0).reshape(rows, step, cols, step).mean(axis=(1, 3), dtype=np.float32)
+    sigma = [SMOOTHING_M / (step * side) for side in pixel_m]
+    smooth = np.rint(ndimage.gaussian_filter(sure, sigma, mode="constant"))
+    sampled = component[step // 2 :: step, step // 2 :: step]
+    highest = ndimage.maximum_filter(sampled, footprint=EIGHT)
+    lowest = ndimage.minimum_filter(np.where(sampled > 0, sampled, np.iinfo(np.int32).max), footprint=EIGHT)
+    mask = wanted[sampled] & (highest == lowest)
+    return np.where(mask, np.maximum(smooth, 1), 0).astype(np.uint8), mask
+
+
+def _straighten_walls(parts: Int32, pixel_m: tuple[float, float]) -> Int32:
+    """The same with the pixels near the wall between two parts on that side of its line on which they are."""
+    meetings = []
+    for (a, b), axis in (((parts[:-1], parts[1:]), 0), ((parts[:, :-1], parts[:, 1:]), 1)):
+        row, col = np.nonzero((a != b) & (a > 0) & (b > 0))
+        low, high = np.minimum(a[row, col], b[row, col]), np.maximum(a[row, col], b[row, col])
+        meetings.append(np.stack([low, high, 2 * row + (axis == 0), 2 * col + (axis == 1)], axis=1))
+    points = np.concatenate(meetings)
+    if not len(points):
+        return parts
+    points = points[np.lexsort(points.T[::-1])]
+    cuts = np.flatnonzero((points[1:, :2] != points[:-1, :2]).any(axis=1)) + 1
+    straight = parts.copy()
+    band = [math.ceil(WALL_M / side) for side in pixel_m]
+    for wall in np.split(points, cuts):
+        one, two = wall[0, :2]
+        at = wall[:, 2:] / 2
+        first = np.floor(at.min(axis=0))
+        middle, direction = _fit_line(at - first)
+        rows, cols = (
+            slice(max(0, int(low) - wide), min(size, int(high) + wide + 1))
+            for low, high, wide, size in zip(first, at.max(axis=0), band, parts.shape, strict=True)
+        )
+        block = straight[rows, cols]
+        y, x = np.mgrid[rows, cols]
+        side = (y - first[0] - middle[0]) * direction[1] - (x - first[1] - middle[1]) * direction[0]
+        is_one, is_two = block == one, block == two
+        swapped = side[is_one].sum() < 0
+        block[(is_one | is_two) & ((side > 0) != swapped)] = one
+        block[(is_one | is_two) & ((side > 0) == swapped)] = two
+    return straight
+
+
+def _fit_line(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Middle and direction of the line nearest to points (n, 2)."""
+    middle = points.mean(axis=0)
+    spread = points - middle
+    (a, b), (_, c) = spread.T @ spread
+    angle = 0.5 * math.atan2(2 * b, a - c)
+    return middle, np.array([math.cos(angle), math.sin(angle)])
+
+
+def _unite_slivers(parts: Int32, component: Int32, minimum_px: float) -> Int32:
+    """The same without parts that are too small beside others of their component."""
+    size = np.bincount(parts.ravel())
+    owner = np.zeros(len(size), np.int64)
+    owner[parts.ravel()] = component.ravel()
+    largest = np.zeros(component.max() + 1, np.int64)
+    np.maximum.at(largest, owner, size)
+    small = (size < minimum_px) & (size < largest[owner])
+    small[0] = False
+    if not small.any():
+        return parts
+    flat = np.pad(parts, 1).ravel()
+    waiting = np.flatnonzero(small[flat])
+    flat[waiting] = 0
+    around = np.array([-1, 1, -parts.shape[1] - 2, parts.shape[1] + 2])
+    while len(waiting):
+        # Whatever touches a component is part of it.
+        near = flat[waiting[:, None] + around].max(axis=1)
+        flat[waiting] = near
+        waiting = waiting[near == 0]
+    return flat.reshape(parts.shape[0] + 2, -1)[1:-1, 1:-1]

@@ -1,0 +1,123 @@
+"""Components are cut where the confidence dips, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geoseg.polygons.splitting import LEAST_M2, color_parts, reach_px, sample_px, split_components
+
+PIXEL_M = (0.4, 0.4)
+
+
+def split(mask: NDArray[np.bool_], confidence: NDArray[np.uint8], pixel_m: tuple[float, float]) -> NDArray[np.int32]:
+    """All components of a mask whose sides need not be multiples of anything."""
+    step = sample_px(pixel_m)
+    pad = [(0, -side % step) for side in mask.shape]
+    component, count = ndimage.label(np.pad(mask, pad))
+    parts = split_components(component, np.arange(count + 1) > 0, np.pad(confidence, pad), pixel_m)
+    return parts[: mask.shape[0], : mask.shape[1]]
+
+
+def draw_roofs(*, dip: int, pixel_m: tuple[float, float] = PIXEL_M) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Three roofs of 8 x 10 m in a row, wall to wall, with a step in their fronts, and one that stands alone."""
+    height, width = (round(side / pixel) for side, pixel in zip((20.0, 40.0), pixel_m, strict=True))
+    y, x = np.meshgrid((np.arange(height) + 0.5) * pixel_m[0], (np.arange(width) + 0.5) * pixel_m[1], indexing="ij")
+    row = (x > 4) & (x < 28) & (y > 5 + (x > 12)) & (y < 15 + (x > 12))
+    alone = (x > 31) & (x < 37) & (y > 5) & (y < 15)
+    near_wall = (np.abs(x - 12) < 0.8) | (np.abs(x - 20) < 0.8)
+    confidence = np.where(near_wall, 240 - dip, 240).astype(np.uint8)
+    return row | alone, confidence
+
+
+@given(pixel=st.sampled_from([0.1, 0.15, 0.25, 0.4, 0.5]), stretch=st.sampled_from([1.0, 1.3]))
+def test_roofs_are_cut_at_their_walls(pixel: float, stretch: float) -> None:
+    pixel_m = (pixel, pixel * stretch)
+    mask, confidence = draw_roofs(dip=80, pixel_m=pixel_m)
+    parts = split(mask, confidence, pixel_m)
+    areas = np.sort(np.unique(parts[mask], return_counts=True)[1] * pixel_m[0] * pixel_m[1])
+    assert len(areas) == 4
+    np.testing.assert_allclose(areas, [60, 80, 80, 80], rtol=0.12)
+
+
+def test_roofs_that_are_equally_sure_are_one() -> None:
+    mask, confidence = draw_roofs(dip=0)
+    assert split(mask, confidence, PIXEL_M).max() == 2
+
+
+def test_what_is_not_wanted_is_left_out() -> None:
+    mask, confidence = draw_roofs(dip=80)
+    component, count = ndimage.label(mask)
+    wanted = np.arange(count + 1) == 2
+    parts = split_components(component, wanted, confidence, PIXEL_M)
+    assert ((parts > 0) == (component == 2)).all()
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Blobs, some of them in touch, and a confidence that comes and goes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = draw(st.tuples(st.integers(20, 120), st.integers(20, 120)))
+    sizes = draw(st.tuples(st.sampled_from([1.0, 3.0, 6.0]), st.sampled_from([0.5, 2.0, 4.0])))
+    blobs, sure = (ndimage.gaussian_filter(rng.standard_normal(shape), size) for size in sizes)
+    mask = blobs > np.quantile(blobs, draw(st.sampled_from([0.2, 0.5, 0.8])))
+    confidence = np.clip(200 + 40 * sure / sure.std(), 90, 255).astype(np.uint8)
+    return mask, confidence
+
+
+@settings(max_examples=60)
+@given(scene=scenes(), pixel=st.sampled_from([0.13, 0.4, 0.9]))
+def test_parts_make_up_their_component(scene: tuple[NDArray[np.bool_], NDArray[np.uint8]], pixel: float) -> None:
+    mask, confidence = scene
+    parts = split(mask, confidence, (pixel, pixel))
+    component, _ = ndimage.label(mask)
+    assert ((parts > 0) == mask).all()
+    sizes = np.bincount(parts.ravel())
+    for number in np.unique(parts[mask]):
+        mine = parts == number
+        assert ndimage.label(mine)[1] == 1
+        owners = np.unique(component[mine])
+        assert len(owners) == 1
+        others = np.unique(parts[component == owners[0]])
+        assert sizes[number] * pixel * pixel >= LEAST_M2 or sizes[number] == sizes[others].max()
+
+
+@settings(max_examples=60)
+@given(scene=scenes(), count=st.sampled_from([8, 16]))
+def test_parts_that_touch_have_different_colors(scene: tuple[NDArray[np.bool_], NDArray[np.uint8]], count: int) -> None:
+    parts = split(*scene, PIXEL_M)
+    colors = color_parts(parts, count)
+    assert colors.max() < count
+    for a, b, c, d in (
+        (parts[:, 1:], parts[:, :-1], colors[:, 1:], colors[:, :-1]),
+        (parts[1:], parts[:-1], colors[1:], colors[:-1]),
+    ):
+        meet = (a != b) & (a > 0) & (b > 0)
+        assert (c[meet] != d[meet]).all()
+
+
+@settings(max_examples=60)
+@given(scene=scenes(), pixel=st.sampled_from([0.13, 0.4]), data=st.data())
+def test_a_component_is_cut_the_same_in_every_window(
+    scene: tuple[NDArray[np.bool_], NDArray[np.uint8]], pixel: float, data: st.DataObject
+) -> None:
+    """What lies beyond its reach does not matter, nor where the window begins."""
+    mask, confidence = scene
+    pixel_m = (pixel, pixel)
+    step, reach = sample_px(pixel_m), reach_px(pixel_m)
+    expected = color_parts(split(mask, confidence, pixel_m), 16)
+    component, count = ndimage.label(mask)
+    number = data.draw(st.integers(1, max(1, count)))
+    box = ndimage.find_objects(component)[number - 1] if count else (slice(0, 1), slice(0, 1))
+    cuts = []
+    for side, size in zip(box, mask.shape, strict=True):
+        start = max(0, side.start - reach - data.draw(st.integers(0, 9))) // step * step
+        stop = min(size, side.stop + reach + data.draw(st.integers(0, 9)))
+        cuts.append(slice(start, stop))
+    window = tuple(cuts)
+    found = color_parts(split(mask[window], confidence[window], pixel_m), 16)
+    mine = component[window] == number
+    assert (found[mine] == expected[window][mine]).all()
