@@ -179,9 +179,10 @@ def _straighten_walls(parts: Int32, pixel_m: tuple[float, float]) -> Int32:
         y, x = np.mgrid[rows, cols]
         side = (y - first[0] - middle[0]) * direction[1] - (x - first[1] - middle[1]) * direction[0]
         is_one, is_two = block == one, block == two
+        near = (is_one | is_two) & (np.abs(side) <= max(band))
         swapped = side[is_one].sum() < 0
-        block[(is_one | is_two) & ((side > 0) != swapped)] = one
-        block[(is_one | is_two) & ((side > 0) == swapped)] = two
+        block[near & ((side > 0) != swapped)] = one
+        block[near & ((side > 0) == swapped)] = two
     return straight
 
 

@@ -10,7 +10,8 @@
          └──► trace_tile, trace_roads ──┘
 
 Of a mosaic of class rasters `lay_tile` takes the place of `predict_tile`. Without a minimum mapping unit tiles are
-traced as soon as they are predicted. Nodes hand on receipts; arrays stay in the work directory's files.
+traced as soon as they are predicted. Where buildings that touch are told apart, that is a stage of its own before the
+traces. Nodes hand on receipts; arrays stay in the work directory's files.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def split_tile_file(job: Job, tile: Tile, _before: TileReceipt | None) -> TileRe
     path = job.store.path(PARTS, tile, CLASS_SUFFIX)
     numbered = None
     if not holds_nothing(job.store.path(CLASSES, tile, CLASS_SUFFIX)):
-        numbered = number_parts(job, tile, lru_cache(4)(partial(read_classes, job)))
+        numbered = number_parts(job, tile, partial(read_classes, job))
     if numbered is None:
         size = write_nothing(path)
     else:

@@ -64,7 +64,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("options", [{}, {"min_unit_m2": 0.0}, {"simplify_m": None}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"min_unit_m2": 0.0, "simplify_m": None}], ids=str)
 def test_parts_are_the_same_for_every_tiling(town: Path, tmp_path: Path, options: dict[str, object]) -> None:
     run(town, tmp_path / "small", tile_px=1, **options)
     run(town, tmp_path / "large", tile_px=5000, **options)
