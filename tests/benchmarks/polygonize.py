@@ -1,4 +1,4 @@
-"""Class raster to GeoDataFrame: geoseg beside `rasterio.features.shapes`, in turn, on one thread.
+"""Class raster to GeoDataFrame: geoseg beside `rasterio.features.shapes` in turn, on one thread, and geoseg on two.
 
 usage: python tests/benchmarks/polygonize.py [SIZE_PX] [ROUNDS] [RASTER.tif]
 
@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import geopandas
@@ -27,7 +29,7 @@ import geoseg
 from geoseg.grid import GeoGrid, Window
 from geoseg.polygons.join import join_tiles
 from geoseg.polygons.rings import PolygonBatch
-from geoseg.polygons.trace import trace_tile
+from geoseg.polygons.trace import TileTrace, trace_tile
 
 TILE_PX = 1024
 CRS = "EPSG:32633"
@@ -45,15 +47,21 @@ def make_classes(size_px: int, *, noise: float) -> np.ndarray:
     return classes
 
 
-def run_geoseg(classes: np.ndarray) -> geopandas.GeoDataFrame:
+def run_geoseg(classes: np.ndarray, threads: int = 1) -> geopandas.GeoDataFrame:
     grid = GeoGrid(CRS, GRID_TRANSFORM, *classes.shape)
-    traces = (
-        trace_tile(np.ascontiguousarray(classes[w.within(grid.window)]), window=w, grid_shape=classes.shape)
+    windows = [
+        Window(row, col, TILE_PX, TILE_PX).intersect(grid.window)
         for row in range(0, grid.rows, TILE_PX)
         for col in range(0, grid.cols, TILE_PX)
-        for w in [Window(row, col, TILE_PX, TILE_PX).intersect(grid.window)]
-    )
-    polygons = PolygonBatch.concatenate(join_tiles(traces))
+    ]
+
+    def trace(window: Window) -> TileTrace:
+        block = np.ascontiguousarray(classes[window.within(grid.window)])
+        return trace_tile(block, window=window, grid_shape=classes.shape)
+
+    with ThreadPoolExecutor(threads) as pool:
+        traces = map(trace, windows) if threads == 1 else pool.map(trace, windows)
+        polygons = PolygonBatch.concatenate(join_tiles(traces))
     shapes = polygons.geometries(GRID_TRANSFORM)
     return geopandas.GeoDataFrame({"class_id": polygons.class_id}, geometry=shapes, crs=CRS)
 
@@ -103,6 +111,11 @@ def main(size_px: int = 4096, rounds: int = 5) -> None:
             f"{size_px} x {size_px} {name}, {ours[2]:,} polygons: geoseg {medians[0]:.2f} s, "
             f"rasterio {medians[1]:.2f} s of processor time, {ratio:.1f} x (median of {rounds} pairs)"
         )
+        walls = [
+            [time_call(partial(run_geoseg, threads=threads), classes)[0] for threads in (1, 2)] for _ in range(rounds)
+        ]
+        ratio = statistics.median(one / two for one, two in walls)
+        print(f"on two threads {ratio:.2f} x as fast by the clock, which means something on a calm machine only")
 
 
 if __name__ == "__main__":

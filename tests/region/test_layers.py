@@ -169,21 +169,22 @@ def test_files_do_not_tell_how_they_were_made(mixed, one: Path, tmp_path: Path, 
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+def write_halves(folder: Path, classes: Uint8, surety: Uint8) -> list[RegionMember]:
+    """Two scenes side by side, cut from one of 100 x 200 pixels."""
+    grid = make_grid(classes.shape)
+    members = []
+    for window in (Window(0, col, 100, 100) for col in (0, 100)):
+        block = window.within(grid.window)
+        pair = classes[block], surety[block]
+        members.append(write_scene(folder, str(window.col), cut_grid(grid, window), pair))
+    return members
+
+
 def test_a_building_across_a_border_is_one(tmp_path: Path) -> None:
     classes = np.zeros((100, 200), np.uint8)
     classes[30:60, 80:130] = 1
     surety = np.full(classes.shape, 200, np.uint8)
-    grid = make_grid(classes.shape)
-    halves = [
-        write_scene(
-            tmp_path,
-            str(col),
-            cut_grid(grid, Window(0, col, 100, 100)),
-            (classes[:, col : col + 100], surety[:, col : col + 100]),
-        )
-        for col in (0, 100)
-    ]
-    write_region(halves, tmp_path / "map.gpkg", tile_px=64)
+    write_region(write_halves(tmp_path, classes, surety), tmp_path / "map.gpkg", tile_px=64)
     frame = open_layer(tmp_path / "map.gpkg")
     assert frame["class"].tolist() == ["building"]
     assert frame.geometry[0].equals(shapely.box(530_040, 9_329_970, 530_065, 9_329_985))
@@ -195,16 +196,7 @@ def test_roofs_that_touch_are_told_apart_across_borders(tmp_path: Path) -> None:
     classes[30:60, 50:150] = 1
     surety = np.full(classes.shape, 200, np.uint8)
     surety[:, [*range(73, 77), *range(118, 122)]] = 120
-    grid = make_grid(classes.shape)
-    halves = [
-        write_scene(
-            tmp_path,
-            str(col),
-            cut_grid(grid, Window(0, col, 100, 100)),
-            (classes[:, col : col + 100], surety[:, col : col + 100]),
-        )
-        for col in (0, 100)
-    ]
+    halves = write_halves(tmp_path, classes, surety)
     for tile_px in (37, 64, 200):
         layer = tmp_path / f"map{tile_px}.fgb"
         write_region(halves, layer, tile_px=tile_px, finish=replace(EXACT, separate=True))
