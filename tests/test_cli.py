@@ -263,7 +263,8 @@ class TestOutput:
         line = (
             "segment a.tif -o b.fgb --model m --classes-raster c.tif --confidence-raster d.tif --aoi 1,2,3,4 "
             "--device cpu --scheduler local --workers 3 --memory 4GiB --tile-px 77 --work-dir w --fresh "
-            "--overwrite --min-area 5 --simplify 0.5 --min-unit building=4,road=9 --no-smooth --roads --quiet"
+            "--overwrite --min-area 5 --simplify 0.5 --min-unit building=4,road=9 --no-smooth --roads --separate "
+            "--quiet"
         )
         ended = run(*line.split())
         assert ended.code == 0, ended.err
@@ -291,6 +292,7 @@ class TestOutput:
             "regularize": True,
             "smooth": False,
             "roads": True,
+            "separate": True,
         }
 
 
