@@ -15,7 +15,7 @@ from skimage.measure import label
 from skimage.morphology import h_maxima
 
 from geoseg.kernel import kernel
-from geoseg.polygons.rings import Int32, Uint8
+from geoseg.polygons.rings import Int32, Int64, Uint8
 
 SMOOTHING_M = 1.2
 """Standard deviation of the Gaussian that the confidence is smoothed by."""
@@ -70,15 +70,14 @@ def split_components(
     component = np.where(wanted[component], component, 0)
     pixel_m2 = math.prod(pixel_m)
     markers = label(h_maxima(field, DEPTH, EIGHT) * mask, connectivity=2).astype(np.int32)
-    basins = flood(field, markers, mask)
     while True:
+        basins = flood(field, markers, mask)
         size = np.bincount(basins.ravel())
         small = (size > 0) & (size * (step * step * pixel_m2) < LEAST_M2)
         small[0] = False
         if not small.any():
             break
         markers[small[markers]] = 0
-        basins = flood(field, markers, mask)
     fine = basins.repeat(step, axis=0).repeat(step, axis=1)
     numbers = np.where(component > 0, component.astype(np.int64) * (basins.max() + 1) + fine, 0)
     parts = label(numbers, connectivity=1).astype(np.int32)
@@ -121,14 +120,9 @@ def color_parts(parts: Int32, count: int) -> Uint8:
 
     In their order, each gets the lowest that no neighbour before it has.
     """
-    pairs = [
-        np.stack([a[differ], b[differ]], axis=1)
-        for a, b in ((parts[:, :-1], parts[:, 1:]), (parts[:-1], parts[1:]))
-        for differ in [(a != b) & (a > 0) & (b > 0)]
-    ]
     colors = np.zeros(parts.max() + 1, np.uint8)
     before: dict[int, set[int]] = {}
-    for one, two in np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).tolist():
+    for one, two in np.unique(_find_meetings(parts)[:, :2], axis=0).tolist():
         before.setdefault(two, set()).add(one)
     for part in sorted(before):
         taken = {int(colors[other]) for other in before[part]}
@@ -152,14 +146,19 @@ def _sample(
     return np.where(mask, np.maximum(smooth, 1), 0).astype(np.uint8), mask
 
 
-def _straighten_walls(parts: Int32, pixel_m: tuple[float, float]) -> Int32:
-    """The same with the pixels near the wall between two parts on that side of its line on which they are."""
+def _find_meetings(parts: Int32) -> Int64:
+    """(n, 4) int64: the lower and the higher number of parts side by side, row and column of it in half pixels."""
     meetings = []
     for (a, b), axis in (((parts[:-1], parts[1:]), 0), ((parts[:, :-1], parts[:, 1:]), 1)):
         row, col = np.nonzero((a != b) & (a > 0) & (b > 0))
         low, high = np.minimum(a[row, col], b[row, col]), np.maximum(a[row, col], b[row, col])
         meetings.append(np.stack([low, high, 2 * row + (axis == 0), 2 * col + (axis == 1)], axis=1))
-    points = np.concatenate(meetings)
+    return np.concatenate(meetings)
+
+
+def _straighten_walls(parts: Int32, pixel_m: tuple[float, float]) -> Int32:
+    """The same with the pixels near the wall between two parts on that side of its line on which they are."""
+    points = _find_meetings(parts)
     if not len(points):
         return parts
     points = points[np.lexsort(points.T[::-1])]

@@ -35,7 +35,7 @@ from geoseg.run.machine import check_open_files
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.plan import TilePlan
-from geoseg.tiles.store import CLASSES, PARTS, ROADS, TRACES, TileReceipt, TileStore, hold_store
+from geoseg.tiles.store import CLASSES, COMPONENTS, PARTS, ROADS, TRACES, TileReceipt, TileStore, hold_store
 
 MAX_TILES = 1_000_000
 MIN_GEOJSON_PIXEL_M = 0.02
@@ -181,23 +181,21 @@ def peak_memory_bytes() -> int:
 
 def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced: bool) -> list[TileReceipt]:
     receipts: list[TileReceipt] = []
-
     merges, separates = traced and bool(job.options.min_unit_m2), traced and bool(job.options.separate)
-    follows = traced and (merges or not separates)
+    first = COMPONENTS if merges else CLASSES if separates or not traced else TRACES
 
     def count(receipt: TileReceipt) -> None:
         receipts.append(receipt)
-        if receipt.stage != CLASSES or not follows:
+        if receipt.stage != CLASSES or first == CLASSES:
             progress.advance()
 
     for stage, key in job.stage_keys.items():
         job.store.keep_stage(stage, key)
     gpu = isinstance(job.classes, Prediction) and job.classes.device == "cuda"
     with open_scheduler(execution.scheduler, execution.workers, gpu=gpu) as compute:
-        nodes = build_graph(job, traced=traced)
+        nodes = build_graph(job, first)
         progress.start("segment" if job.predicts else "find small areas" if merges else "trace", len(nodes))
         compute(nodes, count)
-        nodes = []
         if merges:
             progress.start("merge small areas", None)
             merge_components(job)
@@ -205,13 +203,12 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
             nodes = build_stage(job, PARTS, split_tile_file)
             progress.start("tell buildings apart", len(nodes))
             compute(nodes, count)
-            nodes = []
-        if merges or separates:
-            nodes += build_stage(job, TRACES, trace_tile_file)
+        traces_wait = traced and first != TRACES
+        nodes = build_stage(job, TRACES, trace_tile_file) if traces_wait else []
         for number in job.options.roads if traced else ():
             nodes += build_stage(job, f"{ROADS}/{number}", partial(trace_tile_roads, class_id=number))
         if nodes:
-            progress.start("trace" if merges or separates else "trace roads", len(nodes))
+            progress.start("trace" if traces_wait else "trace roads", len(nodes))
             compute(nodes, count)
     return receipts
 

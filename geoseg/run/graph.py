@@ -61,16 +61,14 @@ RUN_DIGITS = 12
 CLASS_SUFFIX, ARRAY_SUFFIX = ".tif", ".safetensors"
 
 
-def build_graph(job: Job, *, traced: bool = True) -> list[Delayed]:
-    """One delayed receipt a tile, row-major, of the stage after the classes, or of those where nothing is traced."""
+def build_graph(job: Job, stage: str) -> list[Delayed]:
+    """One delayed receipt a tile, row-major, of CLASSES, or of COMPONENTS or TRACES, whose tiles follow at once."""
     # Names are a run's own: on a cluster that several runs share, equal names would mean equal results.
     run = uuid.uuid4().hex[:RUN_DIGITS]
     shared = delayed(job, name=f"job-{run}", traverse=False)
     how = delayed(job.classes, name=f"prediction-{run}", traverse=False)
     predict, lay = delayed(predict_tile_file, pure=False), delayed(lay_tile_file, pure=False)
-    stage, task = (COMPONENTS, list_tile_components) if job.options.min_unit_m2 else (TRACES, trace_tile_file)
-    follow = delayed(task, pure=False)
-    follows = traced and (stage == COMPONENTS or not job.options.separate)
+    follow = delayed(list_tile_components if stage == COMPONENTS else trace_tile_file, pure=False)
     nodes = []
     for tile in job.tiles():
         before = None
@@ -78,7 +76,7 @@ def build_graph(job: Job, *, traced: bool = True) -> list[Delayed]:
             before = predict(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
         elif isinstance(job.classes, ClassMosaic):
             before = lay(shared, how, tile, dask_key_name=(f"{CLASSES}-{run}", *tile.id))
-        if before is None or follows:
+        if before is None or stage != CLASSES:
             before = follow(shared, tile, before, dask_key_name=(f"{stage}-{run}", *tile.id))
         nodes.append(before)
     return nodes

@@ -52,14 +52,15 @@ def number_parts(job: Job, tile: Tile, read: ReadTile) -> Uint8 | None:
     pixel_m = job.plan.grid.ground_resolution_m()
     numbered: Uint8 | None = None
     for class_id, ids in job.part_ids.items():
-        for around in (longest_px(pixel_m) // 4, longest_px(pixel_m)):
-            window = _align(tile.core.pad(around + reach_px(pixel_m), around + reach_px(pixel_m)), sample_px(pixel_m))
+        for longest in (longest_px(pixel_m) // 4, longest_px(pixel_m)):
+            around = longest + reach_px(pixel_m)
+            window = _align(tile.core.pad(around, around), sample_px(pixel_m))
             inside = window.intersect(job.plan.grid.window)
             pair = stitch_window(inside, job.tiles(inside), read, elsewhere=job.legend.nodata)
             classes = _extend(pair[0], inside, window, beyond=job.legend.nodata)
             component, count = ndimage.label(classes == class_id)
             core = tile.core.within(window)
-            wanted, is_settled = _choose(component, count, core, window, job)
+            wanted, is_settled = _choose(component, count, core, window, pixel_m)
             if is_settled:
                 break
         if not wanted.any():
@@ -73,10 +74,9 @@ def number_parts(job: Job, tile: Tile, read: ReadTile) -> Uint8 | None:
 
 
 def _choose(
-    component: NDArray[np.int32], count: int, core: tuple[slice, slice], window: Window, job: Job
+    component: NDArray[np.int32], count: int, core: tuple[slice, slice], window: Window, pixel_m: tuple[float, float]
 ) -> tuple[NDArray[np.bool_], bool]:
     """Which components (count + 1,) that reach into the core to split, and whether the window was large enough."""
-    pixel_m = job.plan.grid.ground_resolution_m()
     longest, reach = longest_px(pixel_m), reach_px(pixel_m)
     wanted = np.zeros(count + 1, np.bool_)
     boxes = ndimage.find_objects(component)

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from geoseg.errors import InputError, OptionError
 from geoseg.grid import GeoGrid, Window
-from geoseg.roads.gaps import BridgeRule
+from geoseg.roads.gaps import BridgeRule, ReadClasses
 from geoseg.roads.scale import RoadScale
 from geoseg.roads.trace import RoadTile, trace_road_tile
 from tests.roads.cities import make_city
@@ -47,6 +47,17 @@ def make_classes(kind: str, rows: int, cols: int, rng: np.random.Generator) -> n
     return (mask * ROAD).astype(np.uint8)
 
 
+def make_reader(kind: str, grid: GeoGrid, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, ReadClasses]:
+    """Classes and confidence (rows, cols) of a raster, and what reads windows of both."""
+    classes = make_classes(kind, grid.rows, grid.cols, rng)
+    confidence = rng.integers(0, 256, classes.shape).astype(np.uint8)
+
+    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
+        return classes[window.within(grid.window)], confidence[window.within(grid.window)]
+
+    return classes, confidence, read
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(["noise", "blobs", "streets"]),
@@ -67,12 +78,7 @@ def test_any_tiling_gives_the_same_network(
     grid = GeoGrid(base.crs, base.transform @ Affine.scale(1, squeeze), rows, cols)
     side = max(pixel_m, 0.5)
     scale = RoadScale.of(grid, max_width_m=width_cells * side, fill_m=2 * side)
-    classes = make_classes(kind, rows, cols, rng)
-    confidence = rng.integers(0, 256, classes.shape).astype(np.uint8)
-
-    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return classes[window.within(grid.window)], confidence[window.within(grid.window)]
-
+    classes, confidence, read = make_reader(kind, grid, rng)
     rule = BridgeRule(30.0, 50.0, 0.55, background=[0], read=read)
     whole = trace(classes, grid, scale=scale, confidence=confidence, bridges=rule)
     options = {"scale": scale, "confidence": confidence, "bridges": rule, "batch_points": batch_points}
@@ -107,12 +113,7 @@ def test_bands_give_the_network_of_the_whole(
     grid = make_grid(rows, cols, pixel_m)
     side = max(pixel_m, 0.5)
     scale = RoadScale.of(grid, max_width_m=width_cells * side, fill_m=2 * side)
-    classes = make_classes(kind, rows, cols, rng)
-    confidence = rng.integers(0, 256, classes.shape).astype(np.uint8)
-
-    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return classes[window.within(grid.window)], confidence[window.within(grid.window)]
-
+    classes, confidence, read = make_reader(kind, grid, rng)
     rule = BridgeRule(gap_m, angle_deg, 0.55, background=[0], read=read)
     tiles = cut(classes, scale, tile_px, confidence)
     assert_same(join(iter(tiles), scale, bridges=rule, band_cells=band_cells), join_plainly(tiles, scale, rule))
