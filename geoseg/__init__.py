@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geoseg.region.result import BatchResult as BatchResult
     from geoseg.roads.graph import open_network as open_network
     from geoseg.run.array import segment_array as segment_array
+    from geoseg.run.array_polygons import polygonize_array as polygonize_array
     from geoseg.run.execute import SegmentResult as SegmentResult
     from geoseg.run.polygonize import polygonize as polygonize
     from geoseg.run.segment import segment as segment
@@ -43,6 +44,7 @@ _LAZY = {
     "open_layer": ("geoseg.layers.read", "open_layer"),
     "open_network": ("geoseg.roads.graph", "open_network"),
     "polygonize": ("geoseg.run.polygonize", "polygonize"),
+    "polygonize_array": ("geoseg.run.array_polygons", "polygonize_array"),
     "segment": ("geoseg.run.segment", "segment"),
     "segment_array": ("geoseg.run.array", "segment_array"),
     "train": ("geoseg.training.fit", "train"),
@@ -64,6 +66,7 @@ __all__ = [
     "open_layer",
     "open_network",
     "polygonize",
+    "polygonize_array",
     "segment",
     "segment_array",
     "train",

@@ -56,7 +56,7 @@ class TileJoiner:
         return sum(array.nbytes for array in (*self._state, *self._fronts))
 
     def add(self, trace: TileTrace) -> PolygonBatch:
-        """Link the next tile and return, ordered by key, what is finished by it.
+        """Link the next tile and return, ordered by key, what is finished by it beyond what was finished within it.
 
         Raises:
             InputError: the tile does not follow the ones before it in row-major order.
@@ -80,7 +80,7 @@ class TileJoiner:
             )
         closed.append(self._skip_cols(window.col))
         closed.append(self._sew(trace))
-        return PolygonBatch.concatenate([trace.finished, *closed]).sort()
+        return PolygonBatch.concatenate(closed).sort()
 
     def finish(self) -> PolygonBatch:
         """Close what touches the raster's lower or right border; no tile can be added afterwards."""
@@ -186,9 +186,9 @@ def join_tiles(traces: Iterable[TileTrace]) -> Iterator[PolygonBatch]:
     joiner: TileJoiner | None = None
     for trace in traces:
         joiner = joiner or TileJoiner(trace.grid_shape, marked=trace.marked)
-        batch = joiner.add(trace)
-        if len(batch):
-            yield batch
+        for batch in (trace.finished, joiner.add(trace)):
+            if len(batch):
+                yield batch
     if joiner is not None:
         batch = joiner.finish()
         if len(batch):

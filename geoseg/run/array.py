@@ -94,7 +94,8 @@ def segment_array(
         aoi=None,
     )
     plan = TilePlan(image.grid, lattice.tile_px(check_tile_px(tile_px)), lattice.halo_source_px)
-    pairs = _predict_tiles(image.values[: len(package.bands)], how, plan, package.legend.nodata, value_range)
+    values = da.asanyarray(image.values[: len(package.bands)])
+    pairs = _predict_tiles(values, how, plan, package.legend.nodata, value_range)
     if output == "confidence":
         return image.georeference(pairs[1], "confidence", {})
     return image.georeference(pairs[0], "classes", _name_classes(package.legend), nodata=package.legend.nodata)

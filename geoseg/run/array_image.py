@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.errors import CRSError
 
 from geoseg.errors import InputError, OptionError
@@ -29,7 +30,7 @@ CHUNK_PX = 1024
 class ArrayImage:
     """(bands, rows, cols) values on a grid; `dims` names its rows and columns, which may have coordinates."""
 
-    values: da.Array
+    values: da.Array | NDArray[Any]
     grid: GeoGrid
     nodata: float | None
     dims: tuple[Hashable, Hashable]
@@ -55,7 +56,7 @@ class ArrayImage:
             coords = {dim: array.coords[dim] for dim in dims if dim in array.coords}
             array = array.transpose(..., *dims)
             array = (array if array.chunks else array.chunk(dict.fromkeys(dims, CHUNK_PX))).data
-        values = da.asanyarray(array)
+        values = array if isinstance(array, np.ndarray) else da.asanyarray(array)
         if values.ndim != 3 or values.dtype.kind not in "uif" or not np.isfinite(values.shape).all() or not values.size:
             raise InputError(
                 f"an array of {values.dtype} {values.shape}",

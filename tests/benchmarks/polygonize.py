@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -26,12 +25,7 @@ from affine import Affine
 from scipy import ndimage
 
 import geoseg
-from geoseg.grid import GeoGrid, Window
-from geoseg.polygons.join import join_tiles
-from geoseg.polygons.rings import PolygonBatch
-from geoseg.polygons.trace import TileTrace, trace_tile
 
-TILE_PX = 1024
 CRS = "EPSG:32633"
 GRID_TRANSFORM = Affine(0.3, 0, 500000, 0, -0.3, 5600000)
 
@@ -48,22 +42,7 @@ def make_classes(size_px: int, *, noise: float) -> np.ndarray:
 
 
 def run_geoseg(classes: np.ndarray, threads: int = 1) -> geopandas.GeoDataFrame:
-    grid = GeoGrid(CRS, GRID_TRANSFORM, *classes.shape)
-    windows = [
-        Window(row, col, TILE_PX, TILE_PX).intersect(grid.window)
-        for row in range(0, grid.rows, TILE_PX)
-        for col in range(0, grid.cols, TILE_PX)
-    ]
-
-    def trace(window: Window) -> TileTrace:
-        block = np.ascontiguousarray(classes[window.within(grid.window)])
-        return trace_tile(block, window=window, grid_shape=classes.shape)
-
-    with ThreadPoolExecutor(threads) as pool:
-        traces = map(trace, windows) if threads == 1 else pool.map(trace, windows)
-        polygons = PolygonBatch.concatenate(join_tiles(traces))
-    shapes = polygons.geometries(GRID_TRANSFORM)
-    return geopandas.GeoDataFrame({"class_id": polygons.class_id}, geometry=shapes, crs=CRS)
+    return geoseg.polygonize_array(classes, crs=CRS, transform=GRID_TRANSFORM, threads=threads)
 
 
 def run_rasterio(classes: np.ndarray) -> geopandas.GeoDataFrame:
@@ -75,8 +54,8 @@ def run_rasterio(classes: np.ndarray) -> geopandas.GeoDataFrame:
 def time_call(call: Callable[[np.ndarray], geopandas.GeoDataFrame], classes: np.ndarray) -> tuple[float, float, int]:
     """Seconds of wall clock and of processor, and the number of polygons."""
     wall, cpu = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    count = len(call(classes))
-    return time.perf_counter() - wall, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - cpu, count
+    frame = call(classes)
+    return time.perf_counter() - wall, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - cpu, len(frame)
 
 
 def compare_files(raster: str, rounds: int) -> None:

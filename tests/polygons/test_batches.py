@@ -132,8 +132,11 @@ def test_nothing_gives_no_batch(tmp_path: Path) -> None:
 def test_polygons_leave_as_soon_as_they_are_finished() -> None:
     classes = parse("1100000000 1100000000 0000000000 0000022000 0000022000 0000000000")
     joiner = TileJoiner(classes.shape)
-    left = [joiner.add(trace).class_id.tolist() for trace in trace_tiles(classes, (6, 3))]
-    assert left == [[1], [], [2], []]
+    left = [
+        [batch.class_id.tolist() for batch in (trace.finished, joiner.add(trace))]
+        for trace in trace_tiles(classes, (6, 3))
+    ]
+    assert left == [[[], [1]], [[], []], [[], [2]], [[], []]]
     assert joiner.finish().class_id.tolist() == [0]
 
 
@@ -147,7 +150,7 @@ def test_what_is_open_does_not_grow_with_what_is_finished(monkeypatch: pytest.Mo
         joiner = TileJoiner(classes.shape)
         finished = size = 0
         for trace in trace_tiles(classes, (16, 16), skip=(0,)):
-            finished += len(joiner.add(trace))
+            finished += len(trace.finished) + len(joiner.add(trace))
             size = max(size, joiner.nbytes)
         assert finished + len(joiner.finish()) == bands * 16 * 12
         sizes.append(size)
