@@ -65,7 +65,7 @@ class Outlines:
     def propose(self, batch: PolygonBatch, groups: Groups, hits: Hits) -> tuple[Footprints, Footprints | None]:
         """Straight outlines of the rings of a batch, and of the groups that it completes."""
         arcs = cut_arcs(batch, self._smooth)
-        grouped, found = groups.take(batch, arcs)
+        grouped, found = groups.take(batch, arcs, hits)
         alone = (self._find_wanted(batch) & ~grouped).astype(np.uint8)
         return draw_footprints(batch.coords, batch.ring_offsets, alone, arcs, groups.frame, hits), found
 
@@ -105,7 +105,7 @@ class Coverage:
 
     def propose(self, *, without: Int64) -> None:
         """Propose outlines, but for groups and rings `without` ((n,) int64 keys)."""
-        self.proposals = Proposals()
+        self.proposals = Proposals(self.folder / "corners")
         self._walls = RecordFile(self.folder / "walls")
         # Along the border of the raster all vertices are junctions. Where one is not, there is no border.
         last_row, last_col = (2**30 if free else last for last, free in zip(self._last, self._is_open, strict=True))

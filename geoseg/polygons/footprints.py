@@ -158,7 +158,7 @@ def _draw_ring(corners: Int32, at: Int64, frame: Frame, hits: Int32) -> tuple[In
     old[:, 0], old[:, 1] = corners[:, 0], corners[:, 1] >> MARK_BITS
     xy = np.empty((len(corners), 2))
     xy[:, 0], xy[:, 1] = old[:, 1] * frame.pixel[1], old[:, 0] * frame.pixel[0]
-    places = np.empty((len(hits), 2))
+    places = np.ones((len(hits), 3))
     places[:, 0], places[:, 1] = hits[:, 1] * frame.pixel[1] / SUBPIXELS, hits[:, 0] * frame.pixel[0] / SUBPIXELS
     outline, became, found = regularize_ring(xy, at, frame.tolerance_px, places)
     if found >= THINNED:

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.polygons.arcs import SUBPIXELS, Arcs
-from geoseg.polygons.footprints import LARGEST_RING, Footprints, Frame, Walls, find_unsound
+from geoseg.polygons.footprints import LARGEST_RING, Footprints, Frame, Hits, Walls, find_unsound
 from geoseg.polygons.marks import MARK_BITS
 from geoseg.polygons.outlines import find_far_rings
-from geoseg.polygons.party_walls import straighten_shared
+from geoseg.polygons.party_walls import WallHits, straighten_shared
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, expand_slices, pack_keys
 from geoseg.polygons.strokes import TouchingRings, walk_rings
 from geoseg.polygons.unions import group_owners
 
-# Of more rings, and along the border of the raster, each is proposed by itself.
+# Of more rings each is proposed by itself.
 LARGEST_GROUP = 64
 
 
@@ -71,8 +71,8 @@ class Groups:
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
-        self._claims: list[tuple[Int64, Int64, Int64]] = []
-        self._keys = self._group = self._missing = np.zeros(0, np.int64)
+        self._claims: list[tuple[Int64, Int64, NDArray[np.bool_]]] = []
+        self._keys = self._group = self._missing = self._held = np.zeros(0, np.int64)
         self._waiting: _Rings | None = None
 
     def add(self, batch: PolygonBatch, wanted: NDArray[np.bool_], arcs: Arcs) -> None:
@@ -81,34 +81,36 @@ class Groups:
         ring = np.searchsorted(batch.ring_offsets, at, side="right") - 1
         at, ring = at[wanted[ring]], ring[wanted[ring]]
         keys = key_rings(arcs)
-        lone = np.diff(batch.ring_offsets) > LARGEST_RING
+        is_held = np.diff(batch.ring_offsets) > LARGEST_RING
         first_row, first_col, last_row, last_col = self.frame.border
         row, col = batch.coords[at, 0], batch.coords[at, 1] >> MARK_BITS
-        lone[ring[(row == first_row) | (row == last_row) | (col == first_col) | (col == last_col)]] = True
-        self._claims.append((_pack_nodes(batch.coords[at]), keys[ring], keys[wanted & lone]))
+        is_held[ring[(row == first_row) | (row == last_row) | (col == first_col) | (col == last_col)]] = True
+        self._claims.append((_pack_nodes(batch.coords[at]), keys[ring], is_held[ring]))
 
     def settle(self) -> None:
         """Find the groups, when all batches have been added."""
         if not self._claims:
             return
-        nodes, owners, lone = (np.concatenate(parts) for parts in zip(*self._claims, strict=True))
+        nodes, owners, is_held = (np.concatenate(parts) for parts in zip(*self._claims, strict=True))
         self._claims = []
-        keys, ring = np.unique(owners, return_inverse=True)
-        _, node = np.unique(nodes, return_inverse=True)
+        keys, ring = np.unique(owners[~is_held], return_inverse=True)
+        _, node = np.unique(nodes[~is_held], return_inverse=True)
         group = group_owners(ring, node, len(keys))
         sizes = np.bincount(group, minlength=1)
         fits = (sizes > 1) & (sizes <= LARGEST_GROUP)
-        fits[group[np.isin(keys, lone)]] = False
         chosen = fits[group]
         self._keys, self._group, self._missing = keys[chosen], group[chosen], sizes
+        taken = nodes[~is_held][chosen[ring]]
+        self._held = np.unique(owners[is_held][np.isin(nodes[is_held], taken)])
 
-    def take(self, batch: PolygonBatch, arcs: Arcs) -> tuple[NDArray[np.bool_], Footprints | None]:
-        """Which rings of a batch are in groups, and the outlines of the groups that it completes."""
+    def take(self, batch: PolygonBatch, arcs: Arcs, hits: Hits) -> tuple[NDArray[np.bool_], Footprints | None]:
+        """Which rings of a batch are in groups or touch them, and the outlines of the groups that it completes."""
         keys = key_rings(arcs)
         at = np.searchsorted(self._keys, keys)
         grouped = np.append(self._keys, -1)[at] == keys
+        taken = grouped | np.isin(keys, self._held)
         if not grouped.any():
-            return grouped, None
+            return taken, None
         groups = np.zeros(len(keys), np.int64)
         groups[grouped] = self._group[at[grouped]]
         rings = _Rings(
@@ -120,7 +122,7 @@ class Groups:
         self._waiting = rings.take(np.flatnonzero(~complete))
         order = np.lexsort((rings.keys, rings.groups))
         rings = rings.take(order[complete[order]])
-        return grouped, _draw_groups(rings, self.frame) if len(rings.keys) else None
+        return taken, _draw_groups(rings, self.frame, hits) if len(rings.keys) else None
 
 
 def key_rings(arcs: Arcs) -> Int64:
@@ -133,14 +135,21 @@ def _pack_nodes(corners: Int32) -> Int64:
     return corners[:, 0].astype(np.int64) << 32 | corners[:, 1] >> MARK_BITS
 
 
-def _draw_groups(rings: _Rings, frame: Frame) -> Footprints:
-    """Outlines of whole groups, ring by ring of them; what is at fault is thinned only, and if that is, is left out."""
+def _draw_groups(rings: _Rings, frame: Frame, hits: Hits) -> Footprints:
+    """Outlines of whole groups, ring by ring of them.
+
+    What is at fault is thinned only; if it still is, its group is left out.
+    """
     number = np.unique(rings.groups, return_inverse=True)[1]
-    is_at_fault = np.zeros(len(rings.keys), bool)
+    owners = rings.keys[np.unique(number, return_index=True)[1]]
     touching = _number_vertices(rings, frame)
     staircases = touching.xy[touching.vertex], touching.offsets
+    wall_hits = _place_hits(owners, frame, hits)
+    is_at_fault = np.zeros(len(rings.keys), bool)
     for _ in range(2):
-        xy, offsets, nodes = straighten_shared(touching, frozen=is_at_fault, tolerance_px=frame.tolerance_px)
+        xy, offsets, nodes = straighten_shared(
+            touching, frozen=is_at_fault, tolerance_px=frame.tolerance_px, groups=number, hits=wall_hits
+        )
         drawn = np.rint(xy[:, ::-1] / frame.pixel * SUBPIXELS)
         found = find_far_rings((xy, offsets), staircases, np.arange(len(rings.keys)), frame.tolerance_px)
         found |= find_unsound(drawn, offsets, nodes, rings.arc_offsets, np.diff(rings.offsets))
@@ -148,7 +157,6 @@ def _draw_groups(rings: _Rings, frame: Frame) -> Footprints:
             break
         is_at_fault |= found
     fits = ~np.isin(number, number[found])
-    owners = rings.keys[np.unique(number, return_index=True)[1]]
     boxes = np.tile(np.array([2**30, 2**30, -(2**30), -(2**30)], np.int32), (len(owners), 1))
     coords = drawn.astype(np.int32)
     corner = np.repeat(number, np.diff(offsets))
@@ -167,6 +175,17 @@ def _draw_groups(rings: _Rings, frame: Frame) -> Footprints:
     return Footprints(
         owners[is_kept], boxes[is_kept], walls, none, places, owners[number[ring[first]]], coords[nodes[first]]
     )
+
+
+def _place_hits(owners: Int64, frame: Frame, hits: Hits) -> WallHits:
+    """Those of the hits that are of owners ((groups,) int64 keys), by group."""
+    order = np.argsort(owners)
+    at = np.minimum(np.searchsorted(owners[order], hits.keys), len(owners) - 1)
+    mine = np.flatnonzero(owners[order][at] == hits.keys)
+    group = order[at[mine]]
+    by_group = np.argsort(group, kind="stable")
+    places = hits.places[mine[by_group], ::-1] * frame.pixel[::-1] / SUBPIXELS
+    return WallHits(group[by_group], places)
 
 
 # A slit between two rings has a wall on either side. Where both lie on one line, no slit would be left.

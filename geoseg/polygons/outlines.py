@@ -43,7 +43,8 @@ def regularize_ring(
         ring: (n, 2) float64 vertices in pixels, edges along rows and columns, the first not repeated at the end.
         nodes: (k,) int64, ascending: vertices of the ring that other outlines share; they move with their wall.
         tolerance_px: how far a corner may be from the staircase, in pixels.
-        hits: (h, 2) float64, points at which walls were in somebody's way: these walls retreat behind the staircase.
+        hits: (h, 3) float64, points at which walls were in somebody's way, and the side to which these walls retreat
+            behind the staircase: 1 for the left of the ring.
 
     Returns:
         The (m, 2) new ring; the (k,) vertices of it that the nodes became; REGULAR (walls along two main directions,
@@ -58,7 +59,7 @@ def regularize_ring(
     if how < THINNED and len(hits):
         # Of a courtyard's ring the polygon lies outside.
         walls, vertices = retreat_walls(
-            (chain, vertices), walls, hits - points[start], -1 if backward else 1, tolerance_px
+            (chain, vertices), walls, _face_hits(hits, points[start], backward), True, tolerance_px
         )
         how = how if len(vertices) else THINNED
     if how < THINNED:
@@ -108,8 +109,8 @@ def _take_places(points: FloatArray, kept: Int64, at: Int64, n: int) -> tuple[Fl
 
 
 @subkernel
-def fit_stroke(
-    path: FloatArray, nodes: Int64, closed: bool, main: tuple[float, float], tolerance_px: float
+def fit_stroke(  # noqa: PLR0917 - arrays of a kernel cannot be keywords
+    path: FloatArray, nodes: Int64, closed: bool, main: tuple[float, float], tolerance_px: float, hits: FloatArray
 ) -> tuple[FloatArray, FloatArray, Int64, Int64, bool]:
     """The walls of a line that has nodes, without placing these.
 
@@ -119,6 +120,7 @@ def fit_stroke(
         closed: whether it is a ring; the first vertex is not repeated at its end.
         main: unit vector of the main direction.
         tolerance_px: how far a vertex may be from the path.
+        hits: (h, 3) float64, points that the nearest wall has to clear, to the left (1) or right (-1) of the path.
 
     Returns:
         (m, 3) lines of walls (unit direction x, y; offset c along its normal (-y, x)) and the (m + 1, 2) ends of the
@@ -140,6 +142,10 @@ def fit_stroke(
                 chain[k, axis] -= points[0, axis]
         corners, at = thin_chain(chain, THIN_PX), _turn_places(place, nodes, 0, len(points), False)
     walls, vertices, how = straighten_chain(chain, corners, closed, main, tolerance_px)
+    if how < THINNED and len(hits):
+        near = _face_hits(hits, points[start], backward)
+        walls, vertices = retreat_walls((chain, vertices), walls, near, closed, tolerance_px)
+        how = how if len(vertices) else THINNED
     if how == THINNED:
         kept, where, order = thin_stroke(path, nodes, closed)
         return walls.line[:0], kept, where, order, False
@@ -151,6 +157,16 @@ def fit_stroke(
         for axis in range(2):
             vertices[k, axis] += points[start, axis]
     return line, vertices, owner, order, backward
+
+
+@subkernel
+def _face_hits(hits: FloatArray, origin: FloatArray, backward: bool) -> FloatArray:
+    """Points and the side to retreat to, as a chain sees them that starts at an origin and may run backward."""
+    near = np.empty_like(hits)
+    for k in range(len(hits)):
+        near[k, 0], near[k, 1] = hits[k, 0] - origin[0], hits[k, 1] - origin[1]
+        near[k, 2] = -hits[k, 2] if backward else hits[k, 2]
+    return near
 
 
 @subkernel
@@ -172,6 +188,7 @@ def regularize_rings(
     for ring in chosen:
         most += offsets[ring + 1] - offsets[ring]
     new, new_offsets, none = np.empty((2 * most, 2)), np.zeros(len(chosen) + 1, np.int64), np.empty(0, np.int64)
+    no_hits = np.empty((0, 3))
     for k in range(len(chosen)):
         ring = xy[offsets[chosen[k]] : offsets[chosen[k] + 1]]
         if frozen[k]:
@@ -179,7 +196,7 @@ def regularize_rings(
             turned = np.concatenate((ring[first:], ring[:first]))
             outline = thin_stroke(turned, np.zeros(1, np.int64), True)[0]
         else:
-            outline = regularize_ring(ring, none, tolerance_px, xy[:0])[0]
+            outline = regularize_ring(ring, none, tolerance_px, no_hits)[0]
         new_offsets[k + 1] = new_offsets[k] + len(outline)
         if new_offsets[k + 1] > len(new):
             new = np.concatenate((new, np.empty_like(new), outline))

@@ -5,6 +5,7 @@ A ring's outline is proposed as a whole and given up as a whole. Junctions move 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from geoseg.polygons.arcs import SUBPIXEL_BITS, SUBPIXELS, Arcs
 from geoseg.polygons.footprints import Footprints, Walls
 from geoseg.polygons.pieces import Pieces, bound_pieces
 from geoseg.polygons.rings import Int32, Int64, expand_slices, gather_slices
+from geoseg.polygons.stored import CornerFile
 
 # Near a junction that moves, its other arcs follow only from where they are farther than this from its new place.
 CLEARANCE, CLEARANCE_PX = 1.5, 1.0
@@ -45,27 +47,49 @@ class Links(NamedTuple):
         return owners[owners >= 0]
 
 
+class _Claims(NamedTuple):
+    """What proposals claim: arrays as in `Footprints`, but of walls only where their corners are in a file."""
+
+    rings: Int64
+    boxes: Int32
+    keys: Int64
+    owners: Int64
+    starts: Int64
+    sizes: Int32
+    nodes: Int64
+    node_owners: Int64
+    places: Int32
+
+
 class Proposals:
-    """All proposals of a raster: 25 bytes a ring, 24 a junction; 24 and 8 a corner for arcs with two polygons.
+    """All proposals of a raster: 25 bytes a ring, 24 a junction; 28 for arcs with two polygons.
 
     Args:
+        path: a file for the corners of walls with two polygons.
+
+    Attributes:
         active: (n,) bool, which are in force.
         boxes: (n, 4) int32, what each reaches (first row, first col, last row, last col), in 1/256 pixels.
     """
 
-    def __init__(self) -> None:
-        self._found: list[Footprints] = []
+    def __init__(self, path: Path) -> None:
+        self._corners = CornerFile(path)
+        self._found: list[_Claims] = []
         self._rings = self._nodes = self._node_owners = np.zeros(0, np.int64)
         self._places = np.zeros((0, 2), np.int32)
-        self._walls = _empty_walls()
+        self._keys = self._owners = self._starts = np.zeros(0, np.int64)
+        self._sizes = np.zeros(0, np.int32)
         self.boxes = np.zeros((0, 4), np.int32)
         self.active: NDArray[np.bool_] = np.zeros(0, bool)
 
     def add(self, found: Footprints) -> Walls:
         """Take over proposals but for the walls behind which no polygon lies, which are handed back."""
-        single = np.flatnonzero(found.is_single)
-        self._found.append(found._replace(walls=_take_walls(found.walls, np.flatnonzero(found.is_single == 0))))
-        return _take_walls(found.walls, single)
+        walls = _take_walls(found.walls, np.flatnonzero(found.is_single == 0))
+        starts = walls.offsets[:-1] + self._corners.append(walls.coords)
+        sizes = np.diff(walls.offsets).astype(np.int32)
+        courses = walls.keys, walls.owners, starts, sizes
+        self._found.append(_Claims(found.rings, found.boxes, *courses, found.nodes, found.node_owners, found.places))
+        return _take_walls(found.walls, np.flatnonzero(found.is_single))
 
     def settle(self, without: Int64) -> None:
         """Drop those of the rings `without`, and those that claim a junction or an arc that one of a lesser key claims.
@@ -75,17 +99,17 @@ class Proposals:
         """
         if not self._found:
             return
-        rings, boxes, walls, _, nodes, owners, places = zip(*self._found, strict=True)
+        columns = [list(column) for column in zip(*self._found, strict=True)]
         self._found = []
-        all_rings, all_boxes = np.concatenate(rings), np.concatenate(boxes)
-        all_walls = _join_walls(list(walls))
-        all_nodes, node_owners, all_places = np.concatenate(nodes), np.concatenate(owners), np.concatenate(places)
-        yielding = [_find_later(all_nodes, node_owners), _find_later(all_walls.keys, all_walls.owners)]
-        kept = ~np.isin(all_rings, np.concatenate([*yielding, without]))
-        order = np.flatnonzero(kept)[np.argsort(all_rings[kept])]
-        self._rings, self.boxes = all_rings[order], all_boxes[order]
+        claims = _Claims(*(np.concatenate(columns.pop(0)) for _ in _Claims._fields))
+        yielding = [_find_later(claims.nodes, claims.node_owners), _find_later(claims.keys, claims.owners)]
+        kept = ~np.isin(claims.rings, np.concatenate([*yielding, without]))
+        order = np.flatnonzero(kept)[np.argsort(claims.rings[kept])]
+        self._rings, self.boxes = claims.rings[order], claims.boxes[order]
         self.active = np.ones(len(order), bool)
-        self._walls = self._keep_walls(all_walls)
+        order, self._owners = self._keep(claims.keys, claims.owners)
+        self._keys, self._starts, self._sizes = claims.keys[order], claims.starts[order], claims.sizes[order]
+        _, _, _, _, _, _, all_nodes, node_owners, all_places = claims
         mine = np.flatnonzero(np.isin(node_owners, self._rings))
         mine = mine[np.argsort(all_nodes[mine])]
         self._nodes, self._places = all_nodes[mine], all_places[mine]
@@ -98,8 +122,10 @@ class Proposals:
             arcs: of a batch.
             single: what `add` handed back for this batch.
         """
-        shared, _ = _look_up(self._walls.keys, arcs.keys)
-        walls = _join_walls([_take_walls(self._walls, np.unique(shared[shared >= 0])), self._keep_walls(single)])
+        shared, _ = _look_up(self._keys, arcs.keys)
+        order, owners = self._keep(single.keys, single.owners)
+        alone = _take_walls(single, order)._replace(owners=owners)
+        walls = _join_walls([self._read_walls(np.unique(shared[shared >= 0])), alone])
         walls = _take_walls(walls, np.argsort(walls.keys))
         wall, _ = _look_up(walls.keys, arcs.keys)
         movers = np.full((len(arcs.keys), 2), -1, np.int64)
@@ -138,16 +164,18 @@ class Proposals:
         boxes: Int32 = self.boxes[gone]
         return boxes
 
-    def _keep_walls(self, walls: Walls) -> Walls:
-        position, is_kept = _look_up(self._rings, walls.owners)
+    def _keep(self, keys: Int64, owners: Int64) -> tuple[Int64, Int64]:
+        """Which walls are of proposals, in the order of their keys, and the positions of these."""
+        position, is_kept = _look_up(self._rings, owners)
         kept = np.flatnonzero(is_kept)
-        kept = kept[np.argsort(walls.keys[kept])]
-        return _take_walls(walls._replace(owners=position), kept)
+        kept = kept[np.argsort(keys[kept])]
+        return kept, position[kept]
 
-
-def _empty_walls() -> Walls:
-    none = np.zeros(0, np.int64)
-    return Walls(none, none, np.zeros(1, np.int64), np.zeros((0, 2), np.int32))
+    def _read_walls(self, which: Int64) -> Walls:
+        offsets = np.zeros(len(which) + 1, np.int64)
+        np.cumsum(self._sizes[which], out=offsets[1:])
+        coords = self._corners.read(self._starts[which], offsets)
+        return Walls(self._keys[which], self._owners[which], offsets, coords)
 
 
 def _take_walls(walls: Walls, order: Int64) -> Walls:

@@ -156,3 +156,12 @@ def sum_components(runs: Runs, component: Int32, components: int) -> tuple[Uint8
                 if r in (0, rows - 1) or k in (first, stop - 1):
                     is_open[number] = 1
     return class_id, pixels, confidence_sum, confidence_min, is_open
+
+
+def list_border(runs: Runs, component: Int32) -> Int32:
+    """The component of the border pixels: top row, bottom row, left column, right column."""
+    first, last = runs.row_offsets[:-1], runs.row_offsets[1:]
+    sides = []
+    for row in (slice(first[0], last[0]), slice(first[-1], last[-1])):
+        sides.append(np.repeat(component[row], np.diff(runs.starts[row], append=np.int32(runs.cols))))
+    return np.concatenate([*sides, component[first], component[last - 1]])

@@ -20,8 +20,8 @@ from geoseg.grid import GeoGrid, Window
 from geoseg.polygons.attributes import measure_polygons
 from geoseg.polygons.merging import NOTHING, code_of_class
 from geoseg.polygons.rings import Int32, Int64, Uint8
-from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs
-from geoseg.polygons.touching import LARGEST_AREA, count_contacts, paint_components, sum_areas
+from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs, list_border
+from geoseg.polygons.touching import LARGEST_AREA, count_contacts, paint_runs, sum_areas
 from geoseg.tiles.sealed import read_sealed, write_sealed
 
 ANY_CLASS = 256
@@ -90,8 +90,6 @@ def list_small_components(
     codes = np.append(code_of_class(class_id), NOTHING).astype(np.int32)
     codes[small] = np.arange(len(small), dtype=np.int32)
     first = ((first >> 32) + window.row << 32) + (first & 0xFFFFFFFF) + window.col
-    painted = paint_components(runs, component)
-    sides = [painted[0], painted[-1], painted[:, 0], painted[:, -1]]
     edges = [classes[0], classes[-1], classes[:, 0], classes[:, -1]]
     contacts = sum_contacts(count_contacts(runs, component, codes[:-1]))
     return SmallComponents(
@@ -101,7 +99,7 @@ def list_small_components(
         area[small],
         first[small],
         contacts,
-        codes[np.concatenate(sides)],
+        codes[list_border(runs, component)],
         np.concatenate(edges),
     )
 
@@ -127,8 +125,9 @@ def reclassify_components(classes: Uint8, changes: tuple[Int32, Uint8], *, nodat
     number, new = changes
     table = np.full(components + 1, ANY_CLASS, np.int32)
     table[number] = new
-    painted = table[paint_components(runs, component)]
-    return np.where(painted == ANY_CLASS, classes, painted).astype(np.uint8)
+    painted = table[component]
+    values = np.where(painted == ANY_CLASS, runs.class_id, painted).astype(np.uint8)
+    return np.asarray(paint_runs(runs, values))
 
 
 def tabulate_minimum(minimum_m2: Mapping[int, float]) -> Int64:

@@ -78,15 +78,16 @@ def straighten_chain(
 
 @subkernel
 def retreat_walls(
-    drawn: tuple[FloatArray, FloatArray], walls: Walls, hits: FloatArray, side: int, tolerance_px: float
+    drawn: tuple[FloatArray, FloatArray], walls: Walls, hits: FloatArray, closed: bool, tolerance_px: float
 ) -> tuple[Walls, FloatArray]:
-    """Move walls of a closed chain to one side until they clear what they hit, or all of their part of the chain.
+    """Move walls of a chain to one side until they clear what they hit, or all of their part of the chain.
 
     Args:
         drawn: the chain and the vertices, as in `straighten_chain`.
         walls: of it, with their lines.
-        hits: (h, 2) points, each of which the nearest wall has to leave behind.
-        side: 1 for the left of the chain in pixels, -1 for its right.
+        hits: (h, 3) points, each of which the nearest wall has to leave behind, and to which side it moves: 1 for the
+            left of the chain in pixels, -1 for its right.
+        closed: whether the last wall meets the first.
         tolerance_px: how far a vertex may be from the chain.
 
     Returns:
@@ -94,19 +95,20 @@ def retreat_walls(
     """
     chain, vertices = drawn
     steps = np.zeros(len(walls.kind))
-    for x, y in hits:
+    for x, y, side in hits:
         at = _find_nearest_wall(vertices, x, y)
         deep = side * (y * walls.line[at, 0] - x * walls.line[at, 1] - walls.line[at, 2])
-        if deep > -ON_WALL_PX:
-            steps[at] = max(steps[at], UNKNOWN_PX if deep < ON_WALL_PX else deep + CLEARANCE_PX)
+        step = UNKNOWN_PX if deep < ON_WALL_PX else deep + CLEARANCE_PX
+        if deep > -ON_WALL_PX and step > abs(steps[at]):
+            steps[at] = side * step
     for i in np.flatnonzero(steps):
-        farthest = 0.0
+        farthest, side = 0.0, np.sign(steps[i])
         for k in range(walls.start[i], walls.stop[i] + 1):
             off = chain[k, 1] * walls.line[i, 0] - chain[k, 0] * walls.line[i, 1] - walls.line[i, 2]
             farthest = max(farthest, side * off)
-        walls.line[i, 2] += side * min(steps[i], farthest)
-    met, moved = _meet_walls(walls, chain, True)
-    if len(moved) and not (is_near(moved, chain, tolerance_px) and is_simple(moved[:-1])):
+        walls.line[i, 2] += side * min(abs(steps[i]), farthest)
+    met, moved = _meet_walls(walls, chain, closed)
+    if len(moved) and not (is_near(moved, chain, tolerance_px) and (not closed or is_simple(moved[:-1]))):
         return met, moved[:0]
     return met, moved
 
@@ -117,7 +119,8 @@ def _find_nearest_wall(vertices: FloatArray, x: float, y: float) -> int:
     for i in range(len(vertices) - 1):
         ax, ay = vertices[i]
         dx, dy = vertices[i + 1, 0] - ax, vertices[i + 1, 1] - ay
-        along = min(max(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0.0), 1.0)
+        length2 = dx * dx + dy * dy
+        along = min(max(((x - ax) * dx + (y - ay) * dy) / length2, 0.0), 1.0) if length2 > 0 else 0.0
         far = math.hypot(x - ax - along * dx, y - ay - along * dy)
         if far < least:
             nearest, least = i, far

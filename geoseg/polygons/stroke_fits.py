@@ -39,10 +39,19 @@ class StrokeFits(NamedTuple):
 
 
 @kernel
-def fit_strokes(
-    strokes: Strokes, boundaries: Boundaries, angles: FloatArray, xy: FloatArray, tolerance_px: float
+def fit_strokes(  # noqa: PLR0917 - arrays of a kernel cannot be keywords
+    strokes: Strokes,
+    boundaries: Boundaries,
+    angles: FloatArray,
+    xy: FloatArray,
+    tolerance_px: float,
+    hits: FloatArray,
+    hit_offsets: Int64,
 ) -> StrokeFits:
-    """Fit walls to strokes, along the direction (`angles` by polygon, nan: thinned only) that most of them has."""
+    """Fit walls to strokes, along the direction (`angles` by polygon, nan: thinned only) that most of them has.
+
+    Walls retreat from hits: (h, 3) float64, x, y, and 1 or -1 for the left or the right of the stroke.
+    """
     count = len(strokes.is_closed)
     most = len(boundaries.offsets) + 2 * count
     for k in range(len(boundaries.path) - 1):
@@ -64,7 +73,9 @@ def fit_strokes(
             lines, against = np.empty((0, 3)), False
         else:
             main = (math.cos(angle), math.sin(angle))
-            lines, kept, where, rank, against = fit_stroke(path, at, closed, main, tolerance_px)
+            lines, kept, where, rank, against = fit_stroke(
+                path, at, closed, main, tolerance_px, hits[hit_offsets[s] : hit_offsets[s + 1]]
+            )
         n, i, j = strokes.offsets[s] + s, line_offsets[s], end_offsets[s]
         for k in range(len(at)):
             nodes[n + k], owner[n + k], order[n + k] = vertex[at[k]], where[k], rank[k]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.rings import Int32, Int64, Uint8
@@ -34,17 +37,16 @@ def sum_areas(runs: Runs, component: Int32, components: int, row_areas: Int64) -
 
 
 @kernel
-def paint_components(runs: Runs, component: Int32) -> Int32:
-    """The component (or -1) of every pixel, (rows, cols) int32."""
+def paint_runs(runs: Runs, values: NDArray[Any]) -> NDArray[Any]:
+    """The value ((n,) by run) of every pixel, (rows, cols) of the same type."""
     starts, row_offsets, cols = runs.starts, runs.row_offsets, runs.cols
     rows = len(row_offsets) - 1
-    painted = np.empty((rows, cols), np.int32)
+    painted = np.empty((rows, cols), values.dtype)
     for r in range(rows):
         stop = row_offsets[r + 1]
         for k in range(row_offsets[r], stop):
             end = starts[k + 1] if k + 1 < stop else cols
-            for c in range(starts[k], end):
-                painted[r, c] = component[k]
+            painted[r, starts[k] : end] = values[k]
     return painted
 
 

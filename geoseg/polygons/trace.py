@@ -16,7 +16,7 @@ from geoseg.grid import Window
 from geoseg.polygons.corners import collect_chains, link_corners
 from geoseg.polygons.marks import MAX_SIDE
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, Uint8, gather_slices
-from geoseg.polygons.runs import Runs, count_runs, encode_runs, label_runs, sum_components
+from geoseg.polygons.runs import count_runs, encode_runs, label_runs, list_border, sum_components
 from geoseg.tiles.sealed import read_sealed, write_sealed
 
 MAX_TILE_PIXELS = 2**29
@@ -190,7 +190,7 @@ def trace_tile(
         open_pixels=pixels[is_open == 1],
         open_confidence_sum=confidence_sum[is_open == 1],
         open_confidence_min=confidence_min[is_open == 1],
-        border_component=open_number[_list_border(runs, component)],
+        border_component=open_number[list_border(runs, component)],
         port_chain=port_chain,
         chain_component=open_number[piece_component[chains]],
         chain_next=np.concatenate([following, chain_numbers]),
@@ -209,14 +209,6 @@ def _group_rings(
     polygon_offsets = np.zeros(polygons + 1, np.int64)
     np.cumsum(np.bincount(owner, minlength=polygons), out=polygon_offsets[1:])
     return ring_coords, ring_offsets, polygon_offsets
-
-
-def _list_border(runs: Runs, component: Int32) -> Int32:
-    first, last = runs.row_offsets[:-1], runs.row_offsets[1:]
-    sides = []
-    for row in (slice(first[0], last[0]), slice(first[-1], last[-1])):
-        sides.append(np.repeat(component[row], np.diff(runs.starts[row], append=np.int32(runs.cols))))
-    return np.concatenate([*sides, component[first], component[last - 1]])
 
 
 def _check_tile(classes: Uint8, confidence: Uint8 | None, window: Window, grid_shape: tuple[int, int]) -> None:

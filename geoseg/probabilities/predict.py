@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from geoseg.tiles.patches import PatchLattice
 
 class ImageReader(Protocol):
     """What prediction needs of a raster."""
+
+    @property
+    def band_count(self) -> int:
+        """Bands of the images, B."""
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Image uint8 (B, rows, cols) and whether each pixel is known, bool (rows, cols), also beyond the raster."""
@@ -55,7 +59,7 @@ def predict_block(
     classes = np.full(block.shape, nodata, np.uint8)
     confidence = np.zeros(block.shape, np.uint8)
     while batch:
-        images, valid = np.stack([p.image for p in batch]), np.stack([p.valid for p in batch])
+        images, valid = _stack([p.image for p in batch]), _stack([p.valid for p in batch])
         for patch, core_classes, core_confidence in zip(batch, *engine.predict(images, valid), strict=True):
             inside, target = patch.kept.within(patch.core), patch.kept.within(block)
             classes[target] = np.where(patch.known, core_classes[inside], nodata)
@@ -96,12 +100,18 @@ def _read_patch(
     """The patch around a core in model pixels, uint8 (B, P, P), and which of the core's pixels are valid."""
     padded = core.pad(*lattice.halo_source_px)
     known = np.zeros(core.shape, bool)
-    strips = []
+    patch = np.empty((source.band_count, lattice.patch_px, lattice.patch_px), np.uint8)
+    top = 0
     for row in range(padded.row, padded.row_stop, lattice.strip_rows_px):
         strip = Window(row, padded.col, lattice.strip_rows_px, padded.cols).intersect(padded)
         image, valid = source.read(strip)
         rows_px = strip.rows * lattice.patch_px // padded.rows
-        strips.append(resample_patch(image, (rows_px, lattice.patch_px)))
+        patch[:, top : top + rows_px] = resample_patch(image, (rows_px, lattice.patch_px))
+        top += rows_px
         common = strip.intersect(core)
         known[common.within(core)] = valid[common.within(strip)]
-    return np.concatenate(strips, axis=1), known
+    return patch, known
+
+
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]

@@ -59,9 +59,9 @@ class BridgeRule:
 
 
 def order_blocks(metres: Float64) -> Int64:
-    """(n,) order of places (n, 2) in metres: row by row of blocks, and block by block."""
+    """(n,) order of places (n, 2) of a band of rows, in metres: column by column of blocks, and block by block."""
     row, col = np.floor(metres / BLOCK_M).T
-    return np.asarray(np.lexsort((col, row)), np.int64)
+    return np.asarray(np.lexsort((row, col)), np.int64)
 
 
 def is_open(start: Float64, stop: Float64, radius: Float64, *, scale: RoadScale, rule: BridgeRule) -> bool:

@@ -31,7 +31,7 @@ from geoseg.run.graph import (
 )
 from geoseg.run.job import Job, LayerOptions, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
-from geoseg.run.machine import check_open_files
+from geoseg.run.machine import check_open_files, return_freed_memory
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.plan import TilePlan
@@ -196,6 +196,7 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
         nodes = build_graph(job, first)
         progress.start("segment" if job.predicts else "find small areas" if merges else "trace", len(nodes))
         compute(nodes, count)
+        return_freed_memory()
         if merges:
             progress.start("merge small areas", None)
             merge_components(job)
@@ -210,6 +211,7 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
         if nodes:
             progress.start("trace" if traces_wait else "trace roads", len(nodes))
             compute(nodes, count)
+    return_freed_memory()
     return receipts
 
 

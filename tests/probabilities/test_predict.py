@@ -29,6 +29,10 @@ class ArrayImage:
     valid: NDArray[np.bool_]
     reads: int = 0
 
+    @property
+    def band_count(self) -> int:
+        return len(self.image)
+
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         self.reads += 1
         _, rows, cols = self.image.shape
