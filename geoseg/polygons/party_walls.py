@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.chains import FloatArray
-from geoseg.polygons.outlines import SNAP_PX, find_ring_direction
+from geoseg.polygons.outlines import NODE_GAP_PX, SNAP_PX, find_ring_direction
 from geoseg.polygons.rings import Int64
 from geoseg.polygons.stroke_fits import StrokeFits, fit_strokes
 from geoseg.polygons.strokes import Boundaries, Strokes, TouchingRings, agree_directions, cut_rings, link_strokes
@@ -254,19 +254,26 @@ def _draw_stroke(
         for q in range(size):
             points[owner[q]] = places[nodes[q]]
         return points, owner
+    lines = fits.line[fits.line_offsets[s] : fits.line_offsets[s + 1]]
     points, became, n = np.empty((walls + size, 2)), np.empty(size, np.int64), 0
+    is_corner = False
     ranked = np.argsort(fits.order[base : base + size])
     for i in range(walls):
-        if closed or i > 0:
+        # A node that slid past the corner behind which it was takes its place.
+        if n > 0 and i > 0 and _run_along(lines[i - 1], points[n - 1], ends[i]) < NODE_GAP_PX:
+            is_corner = False
+        elif closed or i > 0:
             points[n] = ends[i]
-            n += 1
+            n, is_corner = n + 1, True
         for q in ranked:
             if owner[q] == i:
                 place = places[nodes[q]]
+                if is_corner and _run_along(lines[i], points[n - 1], place) < NODE_GAP_PX:
+                    n -= 1
                 if n == 0 or points[n - 1, 0] != place[0] or points[n - 1, 1] != place[1]:
                     points[n] = place
                     n += 1
-                became[q] = n - 1
+                became[q], is_corner = n - 1, False
     return points[:n], became
 
 
@@ -287,3 +294,9 @@ def _draw_rings(boundaries: Boundaries, drawn: FloatArray, spans: Int64) -> tupl
                 n += 1
         offsets[ring + 1] = n
     return xy, offsets, nodes
+
+
+@subkernel
+def _run_along(line: FloatArray, start: FloatArray, end: FloatArray) -> float:
+    run: float = (end[0] - start[0]) * line[0] + (end[1] - start[1]) * line[1]
+    return run
