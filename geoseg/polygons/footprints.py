@@ -223,9 +223,10 @@ def _is_sound(outline: FloatArray, became: Int64, most: int) -> bool:
         return False
     around = 0
     for i in range(k):
-        around += (became[(i + 1) % k] - became[i]) % m
-        if k > 1 and became[(i + 1) % k] == became[i]:
+        step = (became[(i + 1) % k] - became[i]) % m
+        if k > 1 and step == 0:
             return False
+        around += step
     return k < 2 or around == m
 
 

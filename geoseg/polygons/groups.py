@@ -11,10 +11,11 @@ from geoseg.polygons.arcs import SUBPIXELS, Arcs
 from geoseg.polygons.footprints import LARGEST_RING, Footprints, Frame, Hits, Walls, find_unsound
 from geoseg.polygons.marks import MARK_BITS
 from geoseg.polygons.outlines import find_far_rings
-from geoseg.polygons.party_walls import WallHits, straighten_shared
+from geoseg.polygons.party_walls import straighten_shared
 from geoseg.polygons.rings import Int32, Int64, PolygonBatch, expand_slices, pack_keys
 from geoseg.polygons.strokes import TouchingRings, walk_rings
 from geoseg.polygons.unions import group_owners
+from geoseg.polygons.wall_hits import WallHits
 
 # Of more rings each is proposed by itself.
 LARGEST_GROUP = 64
@@ -144,11 +145,11 @@ def _draw_groups(rings: _Rings, frame: Frame, hits: Hits) -> Footprints:
     owners = rings.keys[np.unique(number, return_index=True)[1]]
     touching = _number_vertices(rings, frame)
     staircases = touching.xy[touching.vertex], touching.offsets
-    wall_hits = _place_hits(owners, frame, hits)
+    wall_hits = _place_hits(owners, number, frame, hits)
     is_at_fault = np.zeros(len(rings.keys), bool)
     for _ in range(2):
         xy, offsets, nodes = straighten_shared(
-            touching, frozen=is_at_fault, tolerance_px=frame.tolerance_px, groups=number, hits=wall_hits
+            touching, frozen=is_at_fault, tolerance_px=frame.tolerance_px, hits=wall_hits
         )
         drawn = np.rint(xy[:, ::-1] / frame.pixel * SUBPIXELS)
         found = find_far_rings((xy, offsets), staircases, np.arange(len(rings.keys)), frame.tolerance_px)
@@ -177,15 +178,15 @@ def _draw_groups(rings: _Rings, frame: Frame, hits: Hits) -> Footprints:
     )
 
 
-def _place_hits(owners: Int64, frame: Frame, hits: Hits) -> WallHits:
-    """Those of the hits that are of owners ((groups,) int64 keys), by group."""
+def _place_hits(owners: Int64, number: Int64, frame: Frame, hits: Hits) -> WallHits:
+    """Those of the hits that are of owners ((groups,) int64 keys); `number` ((rings,) int64) is the group of each."""
     order = np.argsort(owners)
     at = np.minimum(np.searchsorted(owners[order], hits.keys), len(owners) - 1)
     mine = np.flatnonzero(owners[order][at] == hits.keys)
     group = order[at[mine]]
     by_group = np.argsort(group, kind="stable")
     places = hits.places[mine[by_group], ::-1] * frame.pixel[::-1] / SUBPIXELS
-    return WallHits(group[by_group], places)
+    return WallHits(group[by_group], places, number)
 
 
 # A slit between two rings has a wall on either side. Where both lie on one line, no slit would be left.

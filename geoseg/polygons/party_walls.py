@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +13,11 @@ from geoseg.polygons.outlines import NODE_GAP_PX, SNAP_PX, find_ring_direction
 from geoseg.polygons.rings import Int64
 from geoseg.polygons.stroke_fits import StrokeFits, fit_strokes
 from geoseg.polygons.strokes import Boundaries, Strokes, TouchingRings, agree_directions, cut_rings, link_strokes
+from geoseg.polygons.wall_hits import WallHits, blame_boundaries, list_retreats
 from geoseg.polygons.walls import direct_scatter
 
 # Lines at less than this sine do not say where along one another they meet.
 CROSSING = 0.25
-
-
-class WallHits(NamedTuple):
-    """Places at which walls were in somebody's way.
-
-    Args:
-        groups: (h,) int64, ascending, the group of polygons whose walls they were.
-        places: (h, 2) float64 in pixels.
-    """
-
-    groups: Int64
-    places: FloatArray
-
-
-NO_HITS = WallHits(np.zeros(0, np.int64), np.zeros((0, 2)))
 
 
 def straighten_shared(
@@ -40,8 +25,7 @@ def straighten_shared(
     *,
     frozen: NDArray[np.bool_],
     tolerance_px: float,
-    groups: Int64 | None = None,
-    hits: WallHits = NO_HITS,
+    hits: WallHits | None = None,
 ) -> tuple[FloatArray, Int64, Int64]:
     """Straight walls for rings that share vertices, such that what was shared still is.
 
@@ -52,7 +36,6 @@ def straighten_shared(
         rings: the staircases.
         frozen: (polygons,) bool, whether the boundary of each is thinned only.
         tolerance_px: how far a corner may be from the staircase, in pixels.
-        groups: (polygons,) int64, the group of each; needed for hits.
         hits: what walls have to clear: outer ones step back, polygons on both sides of others are frozen.
 
     Returns:
@@ -63,12 +46,11 @@ def straighten_shared(
     angles = _direct_polygons(rings, boundaries, len(frozen), tolerance_px)
     angles[frozen] = np.nan
     strokes = link_strokes(boundaries, rings.xy)
-    blamed = np.zeros(0, np.int64)
-    if groups is not None and len(hits.groups):
-        blamed = _blame_boundaries(boundaries, groups[boundaries.polygons[:, 0]], rings.xy, hits)
-        inner = boundaries.polygons[blamed]
-        angles[inner[inner[:, 1] >= 0]] = np.nan
-    retreats = _list_retreats(boundaries, strokes, blamed, hits.places)
+    hits = hits or WallHits.none(len(frozen))
+    blamed = blame_boundaries(boundaries, rings.xy, hits)
+    inner = boundaries.polygons[blamed]
+    angles[inner[inner[:, 1] >= 0]] = np.nan
+    retreats = list_retreats(boundaries, strokes, blamed, hits)
     fits = fit_strokes(strokes, boundaries, angles, rings.xy, tolerance_px, *retreats)
     stroke = np.repeat(np.arange(len(strokes.is_closed)), np.diff(strokes.offsets) + 1)
     used = np.flatnonzero(fits.nodes >= 0)
@@ -100,42 +82,6 @@ def _find_angles(rings: TouchingRings, chosen: Int64, tolerance_px: float) -> Fl
         ux, uy = find_ring_direction(ring, tolerance_px)
         angles[k] = math.atan2(uy, ux)
     return angles
-
-
-@kernel
-def _blame_boundaries(boundaries: Boundaries, groups: Int64, xy: FloatArray, hits: WallHits) -> Int64:
-    """(h,) int64, for each hit the nearest boundary of its group, before anything was straight."""
-    blamed, least = np.zeros(len(hits.groups), np.int64), np.full(len(hits.groups), np.inf)
-    for b in range(len(groups)):
-        first = np.searchsorted(hits.groups, groups[b])
-        for hit in range(first, np.searchsorted(hits.groups, groups[b], side="right")):
-            x, y = hits.places[hit]
-            for k in range(boundaries.offsets[b], boundaries.offsets[b + 1] - 1):
-                one, two = xy[boundaries.path[k]], xy[boundaries.path[k + 1]]
-                # Edges run along rows and columns: the nearest point is that of their box.
-                dx = max(min(one[0], two[0]) - x, x - max(one[0], two[0]), 0.0)
-                dy = max(min(one[1], two[1]) - y, y - max(one[1], two[1]), 0.0)
-                if dx * dx + dy * dy < least[hit]:
-                    least[hit], blamed[hit] = dx * dx + dy * dy, b
-    return blamed
-
-
-# Polygons lie on the left of their rings, in pixels.
-def _list_retreats(
-    boundaries: Boundaries, strokes: Strokes, blamed: Int64, places: FloatArray
-) -> tuple[FloatArray, Int64]:
-    """What outer walls have to clear, stroke by stroke: (h, 3) float64 x, y and the side to retreat to; offsets."""
-    runs, owner = np.zeros(len(boundaries.polygons), np.int64), np.zeros(len(boundaries.polygons), np.int64)
-    along = np.zeros(len(boundaries.polygons), np.int64)
-    runs[boundaries.pieces >> 1] = boundaries.pieces & 1
-    owner[strokes.pieces >> 1] = np.repeat(np.arange(len(strokes.is_closed)), np.diff(strokes.offsets))
-    along[strokes.pieces >> 1] = strokes.pieces & 1
-    outer = np.flatnonzero(boundaries.polygons[blamed, 1] < 0)
-    outer = outer[np.argsort(owner[blamed[outer]], kind="stable")]
-    at = blamed[outer]
-    side = np.where(runs[at] == along[at], 1.0, -1.0)
-    offsets = np.searchsorted(owner[at], np.arange(len(strokes.is_closed) + 1))
-    return np.column_stack([places[outer], side]), offsets
 
 
 @kernel

@@ -99,7 +99,8 @@ def retreat_walls(
         at = _find_nearest_wall(vertices, x, y)
         deep = side * (y * walls.line[at, 0] - x * walls.line[at, 1] - walls.line[at, 2])
         step = UNKNOWN_PX if deep < ON_WALL_PX else deep + CLEARANCE_PX
-        if deep > -ON_WALL_PX and step > abs(steps[at]):
+        # Whatever the order of the hits: of two equal steps the one to the left counts.
+        if deep > -ON_WALL_PX and (step > abs(steps[at]) or (step == abs(steps[at]) and side > 0)):
             steps[at] = side * step
     for i in np.flatnonzero(steps):
         farthest, side = 0.0, np.sign(steps[i])

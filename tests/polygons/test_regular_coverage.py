@@ -269,6 +269,37 @@ def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
     assert outline.intersection(plain).area / outline.union(plain).area > 0.85
 
 
+@pytest.mark.parametrize(("cosine", "gap"), [(1.0, 1.5), (0.8, 1.7)])
+def test_walls_of_touching_houses_retreat_one_by_one(cosine: float, gap: float) -> None:
+    row, col = np.mgrid[:90, :90] - 45.0
+    sine = np.sqrt(1 - cosine**2)
+    along, across = row * cosine + col * sine, col * cosine - row * sine
+    bulge = 3 * np.cos(along / 9) * np.cos(across / 7)
+    outside = np.maximum(np.abs(along) - 30, np.abs(across) - 18) - bulge
+    hedge = np.where((outside > gap) & (outside < gap + 6), 7, 0)
+    classes = np.where(outside < 0, np.where(along < 2, 1, 2), hedge).astype(np.uint8)
+    marked, found = generalise(classes, 1.0, regularize=(1, 2))
+    check_coverage(classes, marked, found, ())
+    _, plain = generalise(classes, 1.0)
+    for house in (1, 2):
+        outline, rough = (drawn.geometries(TO_PIXELS)[drawn.class_id == house][0] for drawn in (found, plain))
+        assert shapely.get_num_coordinates(outline) <= 9 < shapely.get_num_coordinates(rough)
+        assert outline.intersection(rough).area / outline.union(rough).area > 0.85
+
+
+def test_a_row_of_houses_up_to_the_border_is_regular_but_for_the_last() -> None:
+    row, col = np.mgrid[:60, :120] + 0.5
+    noise = 4 * ndimage.gaussian_filter(np.random.default_rng(1).standard_normal((2, 60, 120)), (0, 2, 2))
+    along, across = col + 0.2 * row + noise[0], row - 30 - 0.2 * (col - 60) + noise[1]
+    classes = np.where((np.abs(across) < 12) & (along < 95), 1 + along // 19, 0).astype(np.uint8)
+    marked, found = generalise(classes, 1.0, regularize=tuple(HOUSES))
+    check_coverage(classes, marked, found, ())
+    shapes = found.geometries(TO_PIXELS)
+    inner = shapes[(found.class_id > 0) & (shapely.bounds(shapes)[:, 0] > 0)]
+    assert len(inner) >= 4
+    assert (shapely.get_num_coordinates(shapely.simplify(inner, 0.02)) == 5).mean() >= 0.75
+
+
 @pytest.mark.parametrize("regularize", [(), (BUILDING,)])
 def test_where_nothing_is_in_the_way_outlines_are_proposed_once(
     regularize: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
