@@ -15,7 +15,7 @@ PACKAGE = Path(geoseg.__file__).parent
 RANKS = [
     {"redact"},
     {"errors"},
-    {"files", "grid", "kernel", "legend", "progress", "ragged", "settings"},
+    {"files", "grid", "heap", "kernel", "legend", "progress", "ragged", "settings"},
     {"raster", "tiles", "models", "page"},
     {"probabilities", "classes", "polygons", "roads", "layers"},
     {"catalog", "training", "evaluation", "comparison", "view"},

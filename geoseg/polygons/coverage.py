@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.heap import return_freed_memory
 from geoseg.polygons.arcs import SUBPIXELS, Arcs, cut_arcs, link_arcs, sign_rings
 from geoseg.polygons.cells import PieceCells
 from geoseg.polygons.drawing import draw_arcs, find_radius
@@ -117,6 +118,7 @@ class Coverage:
             if together is not None:
                 self.proposals.add(together)
         self.proposals.settle(without)
+        return_freed_memory()
 
     def propose_again(self) -> bool:
         """Propose all outlines once more where walls were in the way, with these moved back.

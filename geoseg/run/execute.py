@@ -14,6 +14,7 @@ from pathlib import Path
 
 from geoseg.classes.stitch import stitch_tiles
 from geoseg.errors import InputError, OptionError
+from geoseg.heap import return_freed_memory
 from geoseg.kernel import announce_compiling
 from geoseg.layers.write import check_layer_path
 from geoseg.polygons.marks import MAX_SIDE
@@ -31,7 +32,7 @@ from geoseg.run.graph import (
 )
 from geoseg.run.job import Job, LayerOptions, Outputs, Prediction, digest
 from geoseg.run.layer import LayerCounts, write_map
-from geoseg.run.machine import check_open_files, return_freed_memory
+from geoseg.run.machine import check_open_files
 from geoseg.run.outputs import Execution
 from geoseg.run.scheduler import open_scheduler
 from geoseg.tiles.plan import TilePlan
@@ -200,6 +201,7 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
         if merges:
             progress.start("merge small areas", None)
             merge_components(job)
+            return_freed_memory()
         if separates:
             nodes = build_stage(job, PARTS, split_tile_file)
             progress.start("tell buildings apart", len(nodes))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.classes.stitch import stitch_window
 from geoseg.grid import Window
+from geoseg.heap import return_freed_memory
 from geoseg.layers.columns import POLYGON_COLUMNS, ROAD_COLUMNS, Layer, LayerBatch
 from geoseg.layers.write import write_layers
 from geoseg.polygons.arcs import SUBPIXELS
@@ -126,6 +127,7 @@ def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) ->
 
 
 def _describe_roads(job: Job, folder: Path, counts: LayerCounts) -> Iterator[LayerBatch]:
+    return_freed_memory()
     grid = job.plan.grid
     scale = RoadScale.of(grid)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from geoseg.errors import BudgetError
@@ -45,12 +43,6 @@ def available_bytes() -> int | None:
     """What can be used without swapping, and without being ended by a control group; None where nothing says."""
     found = (limit - used for limit, used in _list_memory())
     return min((max(free, 0) for free in (*_read_available(), *found)), default=None)
-
-
-def return_freed_memory() -> None:
-    """Give back to the system what threads have freed: the allocator of Linux would keep it for these threads."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def find_memory_limit() -> int | None:
