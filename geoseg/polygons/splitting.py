@@ -65,23 +65,52 @@ def split_components(
     Source: h-maxima (Soille 2004, Morphological Image Analysis, 6.3) as markers of a watershed (Beucher and Meyer 1993,
     The Morphological Approach to Segmentation).
     """
+    pixel_m2 = math.prod(pixel_m)
+    sizes = np.bincount(component.ravel(), minlength=len(wanted))
+    large = wanted & (sizes * pixel_m2 >= 2 * LEAST_M2)
+    large[0] = False
+    basins, owner = _find_basins(component, large, confidence, pixel_m)
+    parts = np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)[component]
+    count = int(wanted.sum())
+    boxes = ndimage.find_objects(component)
+    several = np.int64(basins.max() + 1)
+    owners = np.unique(owner[basins > 0] * several + basins[basins > 0]) // several
+    for number in np.flatnonzero(np.bincount(owners) > 1):
+        box = boxes[number - 1]
+        mine = component[box] == number
+        cut = _cut_component(mine, basins, box, pixel_m)
+        parts[box][mine] = count + cut[mine]
+        count += cut.max()
+    return parts
+
+
+def _find_basins(
+    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
+) -> tuple[Int32, Int32]:
+    """Of each sample, (h / step, w / step): to which summit of the confidence it drains, and its component."""
     step = sample_px(pixel_m)
     field, mask = _sample(component, wanted, confidence, pixel_m)
-    component = np.where(wanted[component], component, 0)
-    pixel_m2 = math.prod(pixel_m)
+    owner = component[step // 2 :: step, step // 2 :: step]
     markers = label(h_maxima(field, DEPTH, EIGHT) * mask, connectivity=2).astype(np.int32)
     while True:
         basins = flood(field, markers, mask)
         size = np.bincount(basins.ravel())
-        small = (size > 0) & (size * (step * step * pixel_m2) < LEAST_M2)
+        small = (size > 0) & (size * (step * step * math.prod(pixel_m)) < LEAST_M2)
         small[0] = False
         if not small.any():
-            break
+            return basins, owner
         markers[small[markers]] = 0
-    fine = basins.repeat(step, axis=0).repeat(step, axis=1)
-    numbers = np.where(component > 0, component.astype(np.int64) * (basins.max() + 1) + fine, 0)
+
+
+def _cut_component(
+    mine: NDArray[np.bool_], basins: Int32, box: tuple[slice, slice], pixel_m: tuple[float, float]
+) -> Int32:
+    """Parts (h, w) from 1 upward of the component in a box, which has several basins."""
+    step, least_px = sample_px(pixel_m), LEAST_M2 / math.prod(pixel_m)
+    row, col = (np.arange(side.start, side.stop) // step for side in box)
+    numbers = np.where(mine, basins[np.ix_(row, col)] + 1, 0)
+    component = mine.astype(np.int32)
     parts = label(numbers, connectivity=1).astype(np.int32)
-    least_px = LEAST_M2 / pixel_m2
     parts = _straighten_walls(_unite_slivers(parts, component, least_px), pixel_m)
     # A wall that became straight may have cut something off.
     pieces = label(parts, connectivity=1, background=0).astype(np.int32)
