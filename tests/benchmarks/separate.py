@@ -23,20 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import geoseg
 from geoseg.evaluation.objects import ObjectScore, score_objects
+from geoseg.evaluation.outlines import OutlineCounts
 
 LEAST_M2 = 5.0
-
-
-def count_corners(buildings: NDArray[np.object_]) -> tuple[float, float]:
-    """Mean number of corners, and the share of them that are right to 10 degrees."""
-    rings = shapely.get_exterior_ring(buildings)
-    corners, right = 0, 0
-    for ring in rings:
-        step = np.diff(shapely.get_coordinates(ring), axis=0)
-        angle = np.arctan2(step[:, 1], step[:, 0])
-        turn = np.abs((np.diff(angle, append=angle[0]) + np.pi) % (2 * np.pi) - np.pi)
-        corners, right = corners + len(turn), right + int((np.abs(turn - np.pi / 2) < np.radians(10)).sum())
-    return corners / len(rings), right / corners
 
 
 def measure(scene: Path, footprints: Path, *, separate: bool) -> tuple[ObjectScore, NDArray[np.object_], float]:
@@ -65,10 +54,11 @@ def main(*pairs: str) -> None:
         for separate, total in totals.items():
             score, buildings, seconds = measure(scene, footprints, separate=separate)
             totals[separate] = total + score
-            corners, right = count_corners(buildings)
+            outlines = OutlineCounts.count(buildings)
             counts = f"{score.found} | {score.made_up} | {score.missed} | {score.f1:.2f}"
             name = f"{scene.stem} | {'yes' if separate else 'no'}"
-            print(f"| {name} | {counts} | {corners:.1f} | {right:.2f} | {seconds:.1f} |", flush=True)
+            shape = f"{outlines.mean_corners:.1f} | {outlines.right_share:.2f}"
+            print(f"| {name} | {counts} | {shape} | {seconds:.1f} |", flush=True)
     for separate, total in totals.items():
         counts = f"{total.found} | {total.made_up} | {total.missed} | {total.f1:.2f}"
         print(f"| all | {'yes' if separate else 'no'} | {counts} | | | |")
