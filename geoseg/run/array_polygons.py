@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import dask.array as da
 import geopandas
 import numpy as np
 from affine import Affine
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 
 
 def polygonize_array(
-    classes: xarray.DataArray | NDArray[Any],
+    classes: xarray.DataArray | da.Array | NDArray[Any],
     *,
     crs: Any = None,
     transform: Affine | None = None,
@@ -45,7 +46,7 @@ def polygonize_array(
     valid. Minimum mapping units, generalisation and attributes are for files: see `polygonize`.
 
     Args:
-        classes: (y, x) of integers from 0 to 255 or of truth values; a DataArray backed by dask is computed whole.
+        classes: (y, x) of integers from 0 to 255 or of truth values; what is lazy is computed whole.
         crs: anything rasterio takes as a CRS; default: what rioxarray finds in a DataArray.
         transform: from (col, row) to (x, y) of pixel corners; default: likewise.
         nodata: value that gives no polygons; default: likewise.
@@ -64,10 +65,10 @@ def polygonize_array(
     if classes.ndim != 2:
         raise InputError(f"an array of shape {classes.shape}", expected="class ids (y, x)", remedy="choose one band")
     integers = classes.astype(np.uint8) if classes.dtype == bool else classes
-    lone = integers[np.newaxis] if isinstance(integers, np.ndarray) else integers.expand_dims("band")
+    lone = integers.expand_dims("band") if hasattr(integers, "expand_dims") else integers[np.newaxis]
     image = ArrayImage.of(lone, crs=crs, transform=transform, nodata=nodata)
     ids = _read_ids(np.asarray(image.values[0]))
-    left_out = {*skip, *([] if image.nodata is None else [int(image.nodata)])} & set(range(256))
+    left_out = [int(value) for value in (*skip, image.nodata) if value is not None and value in range(256)]
     grid = image.grid
 
     def trace(window: Window) -> TileTrace:

@@ -6,6 +6,7 @@ import gc
 import threading
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import rasterio.features
@@ -52,6 +53,13 @@ def test_any_integers_will_do(dtype: type) -> None:
     classes = np.eye(5, dtype=dtype)
     found = geoseg.polygonize_array(classes, **PLACE)
     assert_geodataframe_equal(found, geoseg.polygonize_array(classes.astype(np.uint8), **PLACE))
+
+
+def test_lazy_arrays_are_computed() -> None:
+    classes = np.random.default_rng(0).integers(0, 3, (40, 30), np.uint8)
+    expected = geoseg.polygonize_array(classes, **PLACE)
+    assert_geodataframe_equal(geoseg.polygonize_array(da.from_array(classes, chunks=7), **PLACE), expected)
+    assert_geodataframe_equal(geoseg.polygonize_array(classes, **PLACE, nodata=-1), expected)
 
 
 def test_all_skipped_gives_an_empty_frame() -> None:
