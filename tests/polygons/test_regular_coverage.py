@@ -7,6 +7,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.polygons.coverage import Coverage
@@ -251,15 +252,26 @@ def test_pixels_that_are_not_square_are_regularised_as_metres() -> None:
         assert count_corners(found) <= count_corners(plain)
 
 
-@pytest.mark.parametrize(("cosine", "gap"), [(1.0, 1.5), (0.8, 1.7)])
-def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
-    """A house bulges, and a hedge runs close around it: straight walls would cross the hedge, did they not give way."""
+BULGES = pytest.mark.parametrize(("cosine", "gap"), [(1.0, 1.5), (0.8, 1.7)])
+
+
+def draw_bulging(cosine: float, gap: float, half: float) -> tuple[Raster, NDArray[np.float64]]:
+    """A house (1) that bulges, a hedge (7) that runs close around it, and how far along the house pixels are.
+
+    Straight walls would cross the hedge, did they not give way.
+    """
     row, col = np.mgrid[:90, :90] - 45.0
     sine = np.sqrt(1 - cosine**2)
     along, across = row * cosine + col * sine, col * cosine - row * sine
     bulge = 3 * np.cos(along / 9) * np.cos(across / 7)
-    outside = np.maximum(np.abs(along) - 26, np.abs(across) - 18) - bulge
-    classes = np.where(outside < 0, BUILDING, np.where((outside > gap) & (outside < gap + 6), 2, 0)).astype(np.uint8)
+    outside = np.maximum(np.abs(along) - half, np.abs(across) - 18) - bulge
+    hedge = np.where((outside > gap) & (outside < gap + 6), 7, 0)
+    return np.where(outside < 0, BUILDING, hedge).astype(np.uint8), along
+
+
+@BULGES
+def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
+    classes, _ = draw_bulging(cosine, gap, 26)
     marked, found = generalise(classes, 1.0, regularize=(BUILDING,))
     check_coverage(classes, marked, found, ())
     outline, plain = (
@@ -269,15 +281,10 @@ def test_a_wall_that_is_in_the_way_retreats(cosine: float, gap: float) -> None:
     assert outline.intersection(plain).area / outline.union(plain).area > 0.85
 
 
-@pytest.mark.parametrize(("cosine", "gap"), [(1.0, 1.5), (0.8, 1.7)])
+@BULGES
 def test_walls_of_touching_houses_retreat_one_by_one(cosine: float, gap: float) -> None:
-    row, col = np.mgrid[:90, :90] - 45.0
-    sine = np.sqrt(1 - cosine**2)
-    along, across = row * cosine + col * sine, col * cosine - row * sine
-    bulge = 3 * np.cos(along / 9) * np.cos(across / 7)
-    outside = np.maximum(np.abs(along) - 30, np.abs(across) - 18) - bulge
-    hedge = np.where((outside > gap) & (outside < gap + 6), 7, 0)
-    classes = np.where(outside < 0, np.where(along < 2, 1, 2), hedge).astype(np.uint8)
+    classes, along = draw_bulging(cosine, gap, 30)
+    classes[(classes == BUILDING) & (along >= 2)] = 2
     marked, found = generalise(classes, 1.0, regularize=(1, 2))
     check_coverage(classes, marked, found, ())
     _, plain = generalise(classes, 1.0)
