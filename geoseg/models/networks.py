@@ -16,6 +16,7 @@ from torch import nn
 
 from geoseg.errors import ModelError, OptionError
 from geoseg.models.fcn import FCN8s
+from geoseg.models.pooling import replace_pyramid
 from geoseg.models.refiner import RefinedNetwork
 
 STRIDE_PX: Final = 32
@@ -95,6 +96,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         network = _ARCHITECTURES[spec.architecture].build(
             encoder_name=spec.encoder, encoder_weights=None, in_channels=spec.bands, classes=spec.classes, **options
         )
+        replace_pyramid(network)
         _drop_unused_layers(network, spec.bands)
     except (KeyError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise OptionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from geoseg.errors import ModelError, OptionError
 from geoseg.models.encoder import load_encoder
 from geoseg.models.export import export_network
 from geoseg.models.networks import NetworkSpec, build_network, is_local, load_weights, read_weights
+from geoseg.models.pooling import CellMeans, replace_pyramid
 from geoseg.models.torch_engine import Segmenter
 
 SLIM = NetworkSpec("Unet", "mobilenet_v2", bands=3, classes=4, decoder_channels=(32, 16, 16, 8, 8))
@@ -129,6 +131,23 @@ def test_fcn_sums_scores_from_coarse_to_fine() -> None:
         torch.testing.assert_close(network(images), expected)
 
 
+@pytest.mark.parametrize("size", [(3, 9), (6, 12), (17, 31)])
+@pytest.mark.parametrize("cells", [1, 2, 3, 6])
+def test_cells_have_the_means_of_adaptive_pooling(cells: int, size: tuple[int, int]) -> None:
+    features = torch.randn(2, 5, *size)
+    torch.testing.assert_close(CellMeans(cells)(features), nn.AdaptiveAvgPool2d(cells)(features))
+
+
+def test_a_pyramid_in_other_operations_is_the_same() -> None:
+    given = smp.PSPNet("mobilenet_v2", encoder_weights=None, psp_out_channels=32, classes=4).eval()
+    network = copy.deepcopy(given)
+    replace_pyramid(network)
+    assert network.state_dict().keys() == given.state_dict().keys()
+    images = torch.randn(1, 3, 96, 160)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), given(images))
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -163,10 +182,7 @@ def test_what_cannot_be_built_is_refused(spec: NetworkSpec, said: str) -> None:
     ],
     ids=name_spec,
 )
-def test_every_network_is_exported(spec: NetworkSpec, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if spec.architecture == "PSPNet":
-        reason = "its pooling into 6 x 6 cells is traced for one size of image"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_every_network_is_exported(spec: NetworkSpec, tmp_path: Path) -> None:
     network = make_network(spec).eval()
     mean, std = (127.5,) * 3, (64.0,) * 3
     # The stored weights are those of float16.
