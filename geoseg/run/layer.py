@@ -33,7 +33,11 @@ from geoseg.roads.scale import RoadScale
 from geoseg.run.graph import TilePair, read_classes, read_roads, read_traces
 from geoseg.run.job import Job
 from geoseg.run.sources import SourceIndex, find_line_members, name_members, note_members
+from geoseg.tiles.plan import Tile
 from geoseg.tiles.store import JOIN
+
+CLOSED = 255
+"""Marks pixels that no road leads through."""
 
 
 @dataclass(slots=True)
@@ -126,22 +130,34 @@ def _finish_polygons(job: Job, ordered: Iterator[PolygonBatch], folder: Path) ->
     return finished, grid.transform @ Affine.scale(1 / SUBPIXELS)
 
 
+def _mark_ways(job: Job, tile: Tile) -> TilePair | None:
+    """How sure it is that no road runs below a tile's pixels: the background's confidence, CLOSED under buildings."""
+    pair = read_classes(job, tile)
+    if pair is None:
+        return None
+    classes, confidence = pair
+    background, closed = np.zeros((2, 256), bool)
+    background[list(job.legend.background_ids)] = True
+    closed[[c.id for c in job.legend.classes if c.kind == "building"]] = True
+    sure = np.uint8(0) if confidence is None else np.minimum(confidence, CLOSED - 1)
+    marks = np.where(background[classes], sure, np.uint8(0))
+    marks[closed[classes]] = CLOSED
+    return marks, None
+
+
 def _describe_roads(job: Job, folder: Path, counts: LayerCounts) -> Iterator[LayerBatch]:
     return_freed_memory()
     grid = job.plan.grid
     scale = RoadScale.of(grid)
 
     # Gaps are asked for one beside the other; each lies on four tiles at most.
-    read_tile = lru_cache(4)(partial(read_classes, job))
+    read_marks = lru_cache(4)(partial(_mark_ways, job))
 
     def read(window: Window) -> TilePair:
-        return stitch_window(window, job.tiles(window), read_tile, elsewhere=job.legend.nodata)
+        marks, _ = stitch_window(window, job.tiles(window), read_marks, elsewhere=0)
+        return marks, marks
 
-    rule = BridgeRule(
-        background=job.legend.background_ids,
-        blocking=[c.id for c in job.legend.classes if c.kind == "building"],
-        read=read,
-    )
+    rule = BridgeRule(background=range(CLOSED), blocking=[CLOSED], read=read)
     index = SourceIndex(job)
     for number in job.options.roads:
         network = join_roads(read_roads(job, number), scale, class_id=number, folder=folder, bridges=rule)
