@@ -133,6 +133,14 @@ def is_near(vertices: FloatArray, chain: FloatArray, tolerance_px: float) -> boo
 
 
 @subkernel
+def measure_away2(one: tuple[float, float], two: tuple[float, float], x: float, y: float) -> float:
+    """The squared distance of a point from an edge along a row or a column: that from the edge's box."""
+    dx = max(min(one[0], two[0]) - x, x - max(one[0], two[0]), 0.0)
+    dy = max(min(one[1], two[1]) - y, y - max(one[1], two[1]), 0.0)
+    return dx * dx + dy * dy
+
+
+@subkernel
 def is_simple(ring: FloatArray) -> bool:
     """Whether no two edges of a ring meet but neighbours at their common vertex."""
     n = len(ring)

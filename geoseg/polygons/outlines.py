@@ -14,6 +14,7 @@ from geoseg.polygons.chains import (
     find_first,
     is_near,
     is_simple,
+    measure_away2,
     signed_area,
     step_along,
     thin_chain,
@@ -217,9 +218,7 @@ def find_far_rings(
             ax, ay = staircases[0][end - 1, 0], staircases[0][end - 1, 1]
             for i in range(begin, end):
                 bx, by = staircases[0][i, 0], staircases[0][i, 1]
-                # Edges run along rows and columns: the nearest point is that of their box.
-                dx, dy = max(min(ax, bx) - x, x - max(ax, bx), 0.0), max(min(ay, by) - y, y - max(ay, by), 0.0)
-                least = min(least, dx * dx + dy * dy)
+                least = min(least, measure_away2((ax, ay), (bx, by), x, y))
                 ax, ay = bx, by
             found[k] |= least > tolerance_px * tolerance_px + 1e-9
     return found

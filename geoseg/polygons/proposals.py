@@ -109,11 +109,10 @@ class Proposals:
         self.active = np.ones(len(order), bool)
         order, self._owners = self._keep(claims.keys, claims.owners)
         self._keys, self._starts, self._sizes = claims.keys[order], claims.starts[order], claims.sizes[order]
-        _, _, _, _, _, _, all_nodes, node_owners, all_places = claims
-        mine = np.flatnonzero(np.isin(node_owners, self._rings))
-        mine = mine[np.argsort(all_nodes[mine])]
-        self._nodes, self._places = all_nodes[mine], all_places[mine]
-        self._node_owners = np.searchsorted(self._rings, node_owners[mine])
+        mine = np.flatnonzero(np.isin(claims.node_owners, self._rings))
+        mine = mine[np.argsort(claims.nodes[mine])]
+        self._nodes, self._places = claims.nodes[mine], claims.places[mine]
+        self._node_owners = np.searchsorted(self._rings, claims.node_owners[mine])
 
     def link(self, arcs: Arcs, single: Walls) -> Links:
         """What the proposals mean for arcs as drawn.

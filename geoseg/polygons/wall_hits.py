@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geoseg.kernel import kernel
-from geoseg.polygons.chains import FloatArray
+from geoseg.polygons.chains import FloatArray, measure_away2
 from geoseg.polygons.rings import Int64
 from geoseg.polygons.strokes import Boundaries, Strokes
 
@@ -41,11 +41,9 @@ def blame_boundaries(boundaries: Boundaries, xy: FloatArray, hits: WallHits) -> 
             x, y = hits.places[hit]
             for k in range(boundaries.offsets[b], boundaries.offsets[b + 1] - 1):
                 one, two = xy[boundaries.path[k]], xy[boundaries.path[k + 1]]
-                # Edges run along rows and columns: the nearest point is that of their box.
-                dx = max(min(one[0], two[0]) - x, x - max(one[0], two[0]), 0.0)
-                dy = max(min(one[1], two[1]) - y, y - max(one[1], two[1]), 0.0)
-                if dx * dx + dy * dy < least[hit]:
-                    least[hit], blamed[hit] = dx * dx + dy * dy, b
+                away2 = measure_away2((one[0], one[1]), (two[0], two[1]), x, y)
+                if away2 < least[hit]:
+                    least[hit], blamed[hit] = away2, b
     return blamed
 
 

@@ -86,16 +86,16 @@ def is_open(start: Float64, stop: Float64, radius: Float64, *, scale: RoadScale,
     low, size = pixels.min(axis=0), np.ptp(pixels, axis=0) + 1
     classes, confidence = rule.read(Window(int(low[0]), int(low[1]), int(size[0]), int(size[1])))
     found = classes[tuple((pixels - low).T)]
-    if _mark(rule.blocking)[found].any():
+    if mark_classes(rule.blocking)[found].any():
         return False
     if confidence is None:
         return True
     # What covers the ground, such as trees, says nothing about a road below.
-    against = np.where(_mark(rule.background)[found], confidence[tuple((pixels - low).T)], 0)
+    against = np.where(mark_classes(rule.background)[found], confidence[tuple((pixels - low).T)], 0)
     return bool(against.mean() <= 255 * rule.max_confidence)
 
 
-def _mark(class_ids: Collection[int]) -> Bool:
+def mark_classes(class_ids: Collection[int]) -> Bool:
     """(256,) whether a class is one of these."""
     marks = np.zeros(256, bool)
     marks[list(class_ids)] = True

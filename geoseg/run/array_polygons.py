@@ -21,6 +21,7 @@ from geoseg.polygons.join import join_tiles
 from geoseg.polygons.trace import TileTrace, trace_tile
 from geoseg.run.array_image import ArrayImage
 from geoseg.run.machine import default_workers
+from geoseg.tiles.plan import TilePlan
 
 if TYPE_CHECKING:
     import xarray
@@ -74,11 +75,7 @@ def polygonize_array(
     def trace(window: Window) -> TileTrace:
         return trace_tile(ids[window.within(grid.window)], window=window, grid_shape=ids.shape, skip=left_out)
 
-    windows = [
-        Window(row, col, TILE_PX, TILE_PX).intersect(grid.window)
-        for row in range(0, grid.rows, TILE_PX)
-        for col in range(0, grid.cols, TILE_PX)
-    ]
+    windows = [tile.core for tile in TilePlan(grid, (TILE_PX, TILE_PX)).tiles()]
     found: list[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.object_]]] = []
     with _pause_collection():
         for batch in join_tiles(_share_work(trace, windows, threads or default_workers())):

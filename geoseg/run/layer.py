@@ -27,7 +27,7 @@ from geoseg.polygons.rings import PolygonBatch
 from geoseg.polygons.stored import RecordFile
 from geoseg.progress import Progress
 from geoseg.raster.mosaic import ClassMosaic
-from geoseg.roads.gaps import BridgeRule
+from geoseg.roads.gaps import BridgeRule, mark_classes
 from geoseg.roads.join import join_roads
 from geoseg.roads.scale import RoadScale
 from geoseg.run.graph import TilePair, read_classes, read_roads, read_traces
@@ -136,9 +136,8 @@ def _mark_ways(job: Job, tile: Tile) -> TilePair | None:
     if pair is None:
         return None
     classes, confidence = pair
-    background, closed = np.zeros((2, 256), bool)
-    background[list(job.legend.background_ids)] = True
-    closed[[c.id for c in job.legend.classes if c.kind == "building"]] = True
+    background = mark_classes(job.legend.background_ids)
+    closed = mark_classes([c.id for c in job.legend.classes if c.kind == "building"])
     sure = np.uint8(0) if confidence is None else np.minimum(confidence, CLOSED - 1)
     marks = np.where(background[classes], sure, np.uint8(0))
     marks[closed[classes]] = CLOSED
