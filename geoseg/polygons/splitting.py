@@ -1,6 +1,6 @@
 """Roofs that touch one another: a component of the class is cut where the model was less sure between its parts.
 
-Each part is what drains to one place that the model was surest of, by a watershed on the smoothed confidence.
+Each part is what drains to one summit of the smoothed confidence, by a watershed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
-from skimage.morphology import h_maxima
 
-from geoseg.kernel import kernel
+from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.rings import Int32, Int64, Uint8
 
-SMOOTHING_M = 1.2
+SMOOTHING_M = 1.0
 """Standard deviation of the Gaussian that the confidence is smoothed by."""
 
 DEPTH = 5
@@ -62,8 +61,8 @@ def split_components(
     Returns:
         (h, w) int32: parts from 1 upward, each 4-connected, in an order that positions alone decide; 0 elsewhere.
 
-    Source: h-maxima (Soille 2004, Morphological Image Analysis, 6.3) as markers of a watershed (Beucher and Meyer 1993,
-    The Morphological Approach to Segmentation).
+    Source: watershed from markers (Beucher and Meyer 1993, The Morphological Approach to Segmentation), which are the
+    summits of sufficient dynamics (Grimaud 1992, A New Measure of Contrast: the Dynamics).
     """
     pixel_m2 = math.prod(pixel_m)
     sizes = np.bincount(component.ravel(), minlength=len(wanted))
@@ -89,11 +88,11 @@ def _find_basins(
 ) -> tuple[Int32, Int32]:
     """Of each sample, (h / step, w / step): to which summit of the confidence it drains, and its component."""
     step = sample_px(pixel_m)
-    field, mask = _sample(component, wanted, confidence, pixel_m)
+    field = _sample(component, wanted, confidence, pixel_m)
     owner = component[step // 2 :: step, step // 2 :: step]
-    markers = label(h_maxima(field, DEPTH, EIGHT) * mask, connectivity=2).astype(np.int32)
+    markers = find_summits(field, DEPTH)
     while True:
-        basins = flood(field, markers, mask)
+        basins = flood(field, markers)
         size = np.bincount(basins.ravel())
         small = (size > 0) & (size * (step * step * math.prod(pixel_m)) < LEAST_M2)
         small[0] = False
@@ -117,11 +116,55 @@ def _cut_component(
     return _unite_slivers(pieces, component, least_px)
 
 
+# A component tree, highest pixels first: of two summits that meet at a pass the lower one ends there, and counts if it
+# stands deep enough above it. Of those equally high the one further up or left goes on.
+@kernel
+def find_summits(field: Uint8, depth: int) -> Int32:
+    """Markers (h, w) int32, from 1 row by row: what rises at least `depth` above the way to any higher place.
+
+    Each connected area above 0 has at least one.
+    """
+    rows, cols = field.shape
+    height = field.ravel().astype(np.int64)
+    order = np.argsort(-height, kind="mergesort")
+    order = order[: np.count_nonzero(height)]
+    above = np.full(rows * cols, -1, np.int64)
+    is_summit = np.zeros(rows * cols, np.bool_)
+    for at in order:
+        above[at] = at
+        row, col = at // cols, at % cols
+        for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+            y, x = row + down, col + right
+            if not (0 <= y < rows and 0 <= x < cols) or above[y * cols + x] < 0:
+                continue
+            one, two = find_root(above, at), find_root(above, y * cols + x)
+            if one == two:
+                continue
+            low, high = (one, two) if (height[one], -one) < (height[two], -two) else (two, one)
+            is_summit[low] = height[low] - height[at] >= depth
+            above[low] = high
+    for at in order:
+        if above[at] == at:
+            is_summit[at] = True
+    markers = np.zeros(rows * cols, np.int32)
+    markers[is_summit] = np.arange(1, is_summit.sum() + 1)
+    return markers.reshape(rows, cols)
+
+
+@subkernel
+def find_root(above: Int64, at: int) -> int:
+    """The highest place that a pixel's area reaches so far; shortens the ways to it."""
+    while above[at] != at:
+        above[at] = above[above[at]]
+        at = above[at]
+    return at
+
+
 # Of pixels equally high the one that was reached first goes first, markers row by row: what happens in one component is
 # in the same order whatever else there is.
 @kernel
-def flood(field: Uint8, markers: Int32, mask: NDArray[np.bool_]) -> Int32:
-    """The marker from which each pixel of the mask is reached on the highest way, (h, w) int32; 0 if from none."""
+def flood(field: Uint8, markers: Int32) -> Int32:
+    """The marker from which each pixel above 0 is reached on the highest way, (h, w) int32; 0 if from none."""
     rows, cols = field.shape
     basins = markers.copy()
     heap = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0))]
@@ -137,7 +180,7 @@ def flood(field: Uint8, markers: Int32, mask: NDArray[np.bool_]) -> Int32:
         _, _, row, col = heapq.heappop(heap)
         for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
             y, x = row + down, col + right
-            if 0 <= y < rows and 0 <= x < cols and mask[y, x] and not basins[y, x]:
+            if 0 <= y < rows and 0 <= x < cols and field[y, x] and not basins[y, x]:
                 basins[y, x] = basins[row, col]
                 heapq.heappush(heap, (-np.int64(field[y, x]), age, y, x))
                 age += 1
@@ -159,10 +202,8 @@ def color_parts(parts: Int32, count: int) -> Uint8:
     return colors[parts]
 
 
-def _sample(
-    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
-) -> tuple[Uint8, NDArray[np.bool_]]:
-    """Smoothed confidence and which pixels count, both (h / step, w / step): no two components touch there."""
+def _sample(component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]) -> Uint8:
+    """Smoothed confidence (h / step, w / step), at least 1 where a pixel counts: no two components touch there."""
     step = sample_px(pixel_m)
     rows, cols = component.shape[0] // step, component.shape[1] // step
     sure = np.where(component > 0, confidence, 0).reshape(rows, step, cols, step).mean(axis=(1, 3), dtype=np.float32)
@@ -172,7 +213,7 @@ def _sample(
     highest = ndimage.maximum_filter(sampled, footprint=EIGHT)
     lowest = ndimage.minimum_filter(np.where(sampled > 0, sampled, np.iinfo(np.int32).max), footprint=EIGHT)
     mask = wanted[sampled] & (highest == lowest)
-    return np.where(mask, np.maximum(smooth, 1), 0).astype(np.uint8), mask
+    return np.where(mask, np.maximum(smooth, 1), 0).astype(np.uint8)
 
 
 def _find_meetings(parts: Int32) -> Int64:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
 
-from geoseg.polygons.splitting import LEAST_M2, color_parts, reach_px, sample_px, split_components
+from geoseg.polygons.splitting import LEAST_M2, color_parts, find_summits, reach_px, sample_px, split_components
 
 PIXEL_M = (0.4, 0.4)
 
@@ -46,6 +48,32 @@ def test_roofs_are_cut_at_their_walls(pixel: float, stretch: float) -> None:
 def test_roofs_that_are_equally_sure_are_one() -> None:
     mask, confidence = draw_roofs(dip=0)
     assert split(mask, confidence, PIXEL_M).max() == 2
+
+
+def test_two_places_that_are_equally_sure_do_not_make_two_roofs() -> None:
+    """Of one roof the model is nearly as sure between them."""
+    mask = np.zeros((30, 60), np.bool_)
+    mask[5:25, 5:55] = True
+    confidence = np.full(mask.shape, 250, np.uint8)
+    confidence[10:20, 10:20] = confidence[10:20, 40:50] = 254
+    assert split(mask, confidence, PIXEL_M).max() == 1
+
+
+@given(
+    field=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 12)),
+    depth=st.integers(1, 6),
+)
+def test_summits_are_those_of_morphology(field: NDArray[np.uint8], depth: int) -> None:
+    """One on each regional maximum of the reconstruction below the field (Soille 2004, 6.3)."""
+    height = np.where(field > 0, field.astype(int), -99)
+    raised = np.where(field > 0, height - (depth - 1), -99)
+    plus = ndimage.generate_binary_structure(2, 1)
+    rebuilt = np.pad(reconstruction(raised, height, footprint=plus), 1, constant_values=-100)
+    domes, count = ndimage.label(local_maxima(rebuilt, footprint=plus)[1:-1, 1:-1] & (field > 0))
+    markers = find_summits(field, depth)
+    assert sorted(domes[markers > 0]) == list(range(1, count + 1))
+    assert markers[markers > 0].tolist() == list(range(1, count + 1))
+    assert (field[markers > 0] == ndimage.maximum(field, domes, np.arange(1, count + 1))[domes[markers > 0] - 1]).all()
 
 
 def test_what_is_not_wanted_is_left_out() -> None:
