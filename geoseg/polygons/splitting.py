@@ -31,89 +31,63 @@ LEAST_M2 = 12.0
 WALL_M = 3.0
 """How far from a wall between parts pixels may change sides for it to be straight."""
 
-EIGHT = np.ones((3, 3), bool)
-
 
 def sample_px(pixel_m: tuple[float, float]) -> int:
     """How many pixels (height, width in metres) a side make one on which parts are looked for."""
     return max(1, round(SAMPLE_M / math.sqrt(math.prod(pixel_m))))
 
 
-def reach_px(pixel_m: tuple[float, float]) -> int:
-    """How far around a component pixels matter for its parts."""
-    step = sample_px(pixel_m)
-    return step * (2 + math.ceil(4 * SMOOTHING_M / (step * min(pixel_m))))
-
-
-def split_components(
-    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
-) -> Int32:
-    """Cut components into the parts that the confidence shows.
-
-    What becomes of a component depends on nothing but the pixels within `reach_px` of it.
+def split_component(
+    component: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float], *, at: tuple[int, int] = (0, 0)
+) -> Int32 | None:
+    """Cut a component into the parts that the confidence shows.
 
     Args:
-        component: (h, w) int32, from 1 to n, of 4-connected pixels; 0 elsewhere. h and w are multiples of `sample_px`.
-        wanted: (n + 1,) bool, which components to cut.
-        confidence: (h, w) uint8, 255 = 1.0.
+        component: (h, w) bool, its 4-connected pixels.
+        confidence: (h, w) uint8, 255 = 1.0; what lies outside the component does not matter.
         pixel_m: (height, width) of a pixel in metres.
+        at: row and column of the first pixel in the raster.
 
     Returns:
-        (h, w) int32: parts from 1 upward, each 4-connected, in an order that positions alone decide; 0 elsewhere.
+        (h, w) int32, the part of each pixel from 1 upward, each 4-connected, in an order that positions alone decide, 0
+        outside; None if the component stays whole.
 
     Source: watershed from markers (Beucher and Meyer 1993, The Morphological Approach to Segmentation), which are the
     summits of sufficient dynamics (Grimaud 1992, A New Measure of Contrast: the Dynamics).
     """
-    pixel_m2 = math.prod(pixel_m)
-    sizes = np.bincount(component.ravel(), minlength=len(wanted))
-    large = wanted & (sizes * pixel_m2 >= 2 * LEAST_M2)
-    large[0] = False
-    basins, owner = _find_basins(component, large, confidence, pixel_m)
-    parts = np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)[component]
-    count = int(wanted.sum())
-    boxes = ndimage.find_objects(component)
-    several = np.int64(basins.max() + 1)
-    owners = np.unique(owner[basins > 0] * several + basins[basins > 0]) // several
-    for number in np.flatnonzero(np.bincount(owners) > 1):
-        box = boxes[number - 1]
-        mine = component[box] == number
-        cut = _cut_component(mine, basins, box, pixel_m)
-        parts[box][mine] = count + cut[mine]
-        count += cut.max()
-    return parts
-
-
-def _find_basins(
-    component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]
-) -> tuple[Int32, Int32]:
-    """Of each sample, (h / step, w / step): to which summit of the confidence it drains, and its component."""
+    if np.count_nonzero(component) * math.prod(pixel_m) < 2 * LEAST_M2:
+        return None
     step = sample_px(pixel_m)
-    field = _sample(component, wanted, confidence, pixel_m)
-    owner = component[step // 2 :: step, step // 2 :: step]
+    room = [(start % step, -(start + side) % step) for start, side in zip(at, component.shape, strict=True)]
+    field = _sample(np.pad(component, room), np.pad(confidence, room), pixel_m)
     markers = find_summits(field, DEPTH)
+    if markers.max() < 2:
+        return None
+    basins = _find_basins(field, markers, math.prod(pixel_m) * step**2)
+    rows, cols = ((start % step + np.arange(side)) // step for start, side in zip(at, component.shape, strict=True))
+    parts = _shape_parts(np.where(component, basins[np.ix_(rows, cols)] + 1, 0), pixel_m)
+    return parts if np.ptp(parts[component]) else None
+
+
+def _find_basins(field: Uint8, markers: Int32, sample_m2: float) -> Int32:
+    """To which summit each sample drains, those of too small basins left out."""
     while True:
         basins = flood(field, markers)
         size = np.bincount(basins.ravel())
-        small = (size > 0) & (size * (step * step * math.prod(pixel_m)) < LEAST_M2)
+        small = (size > 0) & (size * sample_m2 < LEAST_M2)
         small[0] = False
         if not small.any():
-            return basins, owner
+            return basins
         markers[small[markers]] = 0
 
 
-def _cut_component(
-    mine: NDArray[np.bool_], basins: Int32, box: tuple[slice, slice], pixel_m: tuple[float, float]
-) -> Int32:
-    """Parts (h, w) from 1 upward of the component in a box, which has several basins."""
-    step, least_px = sample_px(pixel_m), LEAST_M2 / math.prod(pixel_m)
-    row, col = (np.arange(side.start, side.stop) // step for side in box)
-    numbers = np.where(mine, basins[np.ix_(row, col)] + 1, 0)
-    component = mine.astype(np.int32)
-    parts = label(numbers, connectivity=1).astype(np.int32)
-    parts = _straighten_walls(_unite_slivers(parts, component, least_px), pixel_m)
+def _shape_parts(basins: Int32, pixel_m: tuple[float, float]) -> Int32:
+    """Parts (h, w) of one component, from 1 upward and 4-connected, with straight walls between them."""
+    least_px = LEAST_M2 / math.prod(pixel_m)
+    parts = _unite_slivers(label(basins, connectivity=1).astype(np.int32), least_px)
+    straight = _straighten_walls(parts, pixel_m)
     # A wall that became straight may have cut something off.
-    pieces = label(parts, connectivity=1, background=0).astype(np.int32)
-    return _unite_slivers(pieces, component, least_px)
+    return _unite_slivers(label(straight, connectivity=1, background=0).astype(np.int32), least_px)
 
 
 # A component tree, highest pixels first: of two summits that meet at a pass the lower one ends there, and counts if it
@@ -126,8 +100,8 @@ def find_summits(field: Uint8, depth: int) -> Int32:
     """
     rows, cols = field.shape
     height = field.ravel().astype(np.int64)
-    order = np.argsort(-height, kind="mergesort")
-    order = order[: np.count_nonzero(height)]
+    order = np.flatnonzero(height).astype(np.int64)
+    order = order[np.argsort(-height[order], kind="mergesort")]
     above = np.full(rows * cols, -1, np.int64)
     is_summit = np.zeros(rows * cols, np.bool_)
     for at in order:
@@ -137,7 +111,7 @@ def find_summits(field: Uint8, depth: int) -> Int32:
             y, x = row + down, col + right
             if not (0 <= y < rows and 0 <= x < cols) or above[y * cols + x] < 0:
                 continue
-            one, two = find_root(above, at), find_root(above, y * cols + x)
+            one, two = find_root(above, int(at)), find_root(above, y * cols + x)
             if one == two:
                 continue
             low, high = (one, two) if (height[one], -one) < (height[two], -two) else (two, one)
@@ -202,18 +176,14 @@ def color_parts(parts: Int32, count: int) -> Uint8:
     return colors[parts]
 
 
-def _sample(component: Int32, wanted: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]) -> Uint8:
-    """Smoothed confidence (h / step, w / step), at least 1 where a pixel counts: no two components touch there."""
+def _sample(component: NDArray[np.bool_], confidence: Uint8, pixel_m: tuple[float, float]) -> Uint8:
+    """Smoothed confidence (h / step, w / step), at least 1 in the component and 0 elsewhere."""
     step = sample_px(pixel_m)
     rows, cols = component.shape[0] // step, component.shape[1] // step
-    sure = np.where(component > 0, confidence, 0).reshape(rows, step, cols, step).mean(axis=(1, 3), dtype=np.float32)
-    sigma = [SMOOTHING_M / (step * side) for side in pixel_m]
-    smooth = np.rint(ndimage.gaussian_filter(sure, sigma, mode="constant"))
-    sampled = component[step // 2 :: step, step // 2 :: step]
-    highest = ndimage.maximum_filter(sampled, footprint=EIGHT)
-    lowest = ndimage.minimum_filter(np.where(sampled > 0, sampled, np.iinfo(np.int32).max), footprint=EIGHT)
-    mask = wanted[sampled] & (highest == lowest)
-    return np.where(mask, np.maximum(smooth, 1), 0).astype(np.uint8)
+    sure = np.where(component, confidence, 0).reshape(rows, step, cols, step).mean(axis=(1, 3), dtype=np.float32)
+    smooth = ndimage.gaussian_filter(sure, [SMOOTHING_M / (step * side) for side in pixel_m], mode="constant")
+    inside = component[step // 2 :: step, step // 2 :: step]
+    return np.where(inside, np.maximum(np.rint(smooth), 1), 0).astype(np.uint8)
 
 
 def _find_meetings(parts: Int32) -> Int64:
@@ -264,23 +234,17 @@ def _fit_line(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     return middle, np.array([math.cos(angle), math.sin(angle)])
 
 
-def _unite_slivers(parts: Int32, component: Int32, minimum_px: float) -> Int32:
-    """The same without parts that are too small beside others of their component."""
+def _unite_slivers(parts: Int32, least_px: float) -> Int32:
+    """The parts of one component without those that are too small beside others."""
     size = np.bincount(parts.ravel())
-    owner = np.zeros(len(size), np.int64)
-    owner[parts.ravel()] = component.ravel()
-    largest = np.zeros(component.max() + 1, np.int64)
-    np.maximum.at(largest, owner, size)
-    small = (size < minimum_px) & (size < largest[owner])
+    size[0] = 0
+    small = (size < least_px) & (size < size.max())
     small[0] = False
-    if not small.any():
-        return parts
     flat = np.pad(parts, 1).ravel()
     waiting = np.flatnonzero(small[flat])
     flat[waiting] = 0
     around = np.array([-1, 1, -parts.shape[1] - 2, parts.shape[1] + 2])
     while len(waiting):
-        # Whatever touches a component is part of it.
         near = flat[waiting[:, None] + around].max(axis=1)
         flat[waiting] = near
         waiting = waiting[near == 0]
