@@ -75,13 +75,13 @@ STEPS = (
         "min-unit",
         (500, 402, 64),
         Side("--exact: {polygons} polygons", {"exact": True}),
-        Side("--min-unit auto: {polygons} polygons", STAIRCASE),
+        Side("--min-unit auto: {polygons} polygons", STAIRCASE | {"separate": False}),
     ),
     Step(
         "separate",
         (452, 245, 70),
-        Side("the default"),
-        Side("--separate", {"separate": True}),
+        Side("--no-separate", {"separate": False}),
+        Side("--separate"),
     ),
     Step(
         "simplify",

@@ -158,7 +158,9 @@ def shape_options(command: Command) -> Command:
     """What is done to the outlines of each kind of class, where classes are predicted."""
     options = [
         click.option("--exact", is_flag=True, help="Follow the pixels: no minimum unit, no finish of outlines."),
-        click.option("--separate", is_flag=True, help="Tell buildings that touch apart."),
+        click.option(
+            "--separate/--no-separate", default=None, help="Buildings that touch are told apart; default: yes."
+        ),
         click.option(
             "--regularize/--no-regularize", default=True, help="Straight walls and right angles; default: yes."
         ),

@@ -65,7 +65,7 @@ def batch(
     regularize: bool = True,
     smooth: bool = True,
     roads: bool | None = None,
-    separate: bool = False,
+    separate: bool | None = None,
     min_area_m2: float = 0.0,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -108,7 +108,8 @@ def batch(
         regularize: whether buildings get straight walls and right angles.
         smooth: whether vegetation gets smooth outlines.
         roads: whether the layer `roads` of centrelines is written as well; None: into a GeoPackage only.
-        separate: whether buildings that touch are told apart, where the model was less sure between them.
+        separate: whether buildings that touch are told apart, where the model was less sure between them; None: unless
+            `exact`.
         min_area_m2: leave out polygons below this geodesic area at the very end.
         fresh: do again what an earlier run finished.
         progress: told of stages and steps.

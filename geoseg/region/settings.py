@@ -56,7 +56,7 @@ class BatchJob:
     regularize: bool = True
     smooth: bool = True
     roads: bool | None = None
-    separate: bool = False
+    separate: bool | None = None
     min_area_m2: float = 0.0
 
     def __post_init__(self) -> None:
@@ -84,7 +84,8 @@ class BatchJob:
         roads = holds_many(f"region{self.format}") if self.roads is None else self.roads
         finish = Finish(self.min_unit_m2, self.simplify_m, self.regularize, self.smooth, roads)
         finish = finish.exact() if self.exact else finish
-        return dataclasses.replace(finish, min_area_m2=self.min_area_m2, separate=self.separate)
+        separate = not self.exact if self.separate is None else self.separate
+        return dataclasses.replace(finish, min_area_m2=self.min_area_m2, separate=separate)
 
     @property
     def image(self) -> str | None:

@@ -206,6 +206,7 @@ def _compute_tiles(job: Job, execution: Execution, progress: Progress, *, traced
             nodes = build_stage(job, PARTS, split_tile_file)
             progress.start("tell buildings apart", len(nodes))
             compute(nodes, count)
+            return_freed_memory()
         traces_wait = traced and first != TRACES
         nodes = build_stage(job, TRACES, trace_tile_file) if traces_wait else []
         for number in job.options.roads if traced else ():

@@ -58,7 +58,7 @@ def segment(
     regularize: bool = True,
     smooth: bool = True,
     roads: bool | None = None,
-    separate: bool = False,
+    separate: bool | None = None,
     min_area_m2: float = 0.0,
     progress: Progress | None = None,
 ) -> SegmentResult:
@@ -91,7 +91,8 @@ def segment(
         regularize: whether buildings get straight walls and right angles.
         smooth: whether vegetation gets smooth outlines.
         roads: whether the layer `roads` of centrelines is written as well; None: into a GeoPackage only.
-        separate: whether buildings that touch are told apart, where the model was less sure between them.
+        separate: whether buildings that touch are told apart, where the model was less sure between them; None: unless
+            `exact`.
         min_area_m2: leave out polygons below this geodesic area at the very end.
         progress: told of stages and steps.
 
@@ -99,7 +100,8 @@ def segment(
         GeosegError: an input, an option or an output cannot work; nothing half-written is left.
     """
     finish = Finish(min_unit_m2, simplify_m, regularize, smooth, holds_many(output) if roads is None else roads)
-    finish = replace(finish.exact() if exact else finish, min_area_m2=min_area_m2, separate=separate)
+    finish = finish.exact() if exact else finish
+    finish = replace(finish, min_area_m2=min_area_m2, separate=not exact if separate is None else separate)
     outputs = make_outputs(output, classes_raster, confidence_raster, roads=finish.roads)
     execution = Execution(scheduler, workers, None if work_dir is None else Path(work_dir), fresh, overwrite)
     check_outputs(outputs, execution, inputs=[image] if aoi is None else [image, aoi])
