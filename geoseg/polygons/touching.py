@@ -51,6 +51,40 @@ def paint_runs(runs: Runs, values: NDArray[Any]) -> NDArray[Any]:
 
 
 @kernel
+def bound_components(runs: Runs, component: Int32, components: int) -> Int32:
+    """The box of every component, (components, 4) int32: first row and column, and those just below and right of it."""
+    starts, row_offsets, cols = runs.starts, runs.row_offsets, runs.cols
+    rows = len(row_offsets) - 1
+    boxes = np.empty((components, 4), np.int32)
+    boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3] = rows, cols, 0, 0
+    for r in range(rows):
+        stop = row_offsets[r + 1]
+        for k in range(row_offsets[r], stop):
+            if component[k] >= 0:
+                end = starts[k + 1] if k + 1 < stop else cols
+                box = boxes[component[k]]
+                box[0], box[1] = min(box[0], r), min(box[1], starts[k])
+                box[2], box[3] = r + 1, max(box[3], end)
+    return boxes
+
+
+@kernel
+def paint_component(runs: Runs, component: Int32, number: int, box: Int32) -> NDArray[np.bool_]:
+    """Which pixels of its box (first row, first column, row stop, column stop) a component has, bool (rows, cols)."""
+    starts, row_offsets, cols = runs.starts, runs.row_offsets, runs.cols
+    painted = np.zeros((box[2] - box[0], box[3] - box[1]), np.bool_)
+    for r in range(box[0], box[2]):
+        first, stop = row_offsets[r], row_offsets[r + 1]
+        k = first + np.searchsorted(starts[first:stop], box[1], side="right") - 1
+        while k < stop and starts[k] < box[3]:
+            if component[k] == number:
+                end = starts[k + 1] if k + 1 < stop else cols
+                painted[r - box[0], starts[k] - box[1] : end - box[1]] = True
+            k += 1
+    return painted
+
+
+@kernel
 def count_contacts(runs: Runs, component: Int32, codes: Int32) -> Int64:
     """Where two components lie side by side and at least one of them has a code from 0 upward, seen from that one.
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geoseg.classes.stitch import ReadTile, stitch_window
 from geoseg.grid import Window
+from geoseg.polygons.runs import count_runs, encode_runs, label_runs
 from geoseg.polygons.splitting import color_parts, split_component
+from geoseg.polygons.touching import bound_components, paint_component
 from geoseg.run.job import Job
 from geoseg.tiles.plan import Tile
 
@@ -24,12 +25,8 @@ Uint8 = NDArray[np.uint8]
 LONGEST_M, LONGEST_PX = 200.0, 1024
 """Side of the largest square into which a component that is split may fit."""
 
-BLOCK_PX = 1024
-"""Side of the blocks of a tile whose components are labelled together: labels are the largest array of all."""
-
-BYTES_PER_PX, BYTES_PER_BLOCK_PX = 4, 10
-"""Of the window around a tile: classes and confidence, and those of the tile that is read. Of that around a block: its
-mask, its components and what labelling takes."""
+BYTES_PER_PX = 6
+"""Of the window around a tile: classes, confidence, and those of a tile that is read or else the window's runs."""
 
 
 def longest_px(pixel_m: tuple[float, float]) -> int:
@@ -42,9 +39,7 @@ def part_bytes(job: Job) -> int:
     if not job.options.separate:
         return 0
     longest = longest_px(job.plan.grid.ground_resolution_m())
-    shape = job.plan.tile(0, 0).core.shape
-    block = math.prod(min(side, BLOCK_PX) + 2 * longest for side in shape)
-    return BYTES_PER_PX * math.prod(side + 2 * longest for side in shape) + BYTES_PER_BLOCK_PX * block
+    return BYTES_PER_PX * math.prod(side + 2 * longest for side in job.plan.tile(0, 0).core.shape)
 
 
 def number_parts(job: Job, tile: Tile, read: ReadTile) -> Uint8 | None:
@@ -63,13 +58,12 @@ def number_parts(job: Job, tile: Tile, read: ReadTile) -> Uint8 | None:
         return None
     numbered, split = classes[tile.core.within(window)].copy(), False
     for class_id, ids in job.part_ids.items():
-        colored_ids = np.array(ids, np.uint8)
         for box, mine in _components(classes == class_id, window, tile.core, longest):
             parts = split_component(mine, confidence[box.within(window)], pixel_m, at=(box.row, box.col))
             if parts is not None:
                 here = box.intersect(tile.core)
                 colors = color_parts(parts, len(ids))[here.within(box)]
-                numbered[here.within(tile.core)][colors > 0] = colored_ids[colors[colors > 0]]
+                numbered[here.within(tile.core)][colors > 0] = np.array(ids, np.uint8)[colors[colors > 0]]
                 split = split or bool((colors > 0).any())
     return numbered if split else None
 
@@ -77,19 +71,12 @@ def number_parts(job: Job, tile: Tile, read: ReadTile) -> Uint8 | None:
 def _components(
     mask: NDArray[np.bool_], window: Window, core: Window, longest: int
 ) -> Iterator[tuple[Window, NDArray[np.bool_]]]:
-    """Every component that reaches into the core, by its box: where that is in the raster, and its pixels, bool.
-
-    A component is looked for around the block in which the core's part of its box begins.
-    """
-    for row in range(core.row, core.row_stop, BLOCK_PX):
-        for col in range(core.col, core.col_stop, BLOCK_PX):
-            block = Window(row, col, BLOCK_PX, BLOCK_PX).intersect(core)
-            around = block.pad(longest, longest).intersect(window)
-            component = ndimage.label(mask[around.within(window)])[0]
-            for number, (rows, cols) in enumerate(ndimage.find_objects(component), start=1):
-                box = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
-                box = box.shift(around.row, around.col)
-                here = box.intersect(core)
-                begins = Window(here.row, here.col, 1, 1).intersect(block)
-                if max(box.shape) <= longest and not (here.is_empty or begins.is_empty):
-                    yield box, component[rows, cols] == number
+    """Every component of a mask that reaches into the core: its box in the raster, and which pixels of it it has."""
+    flags = mask.view(np.uint8)
+    runs = encode_runs(flags, np.empty((0, 0), np.uint8), count_runs(flags))
+    component, components = label_runs(runs, np.eye(1, 256, dtype=np.uint8)[0])
+    boxes = bound_components(runs, component, components)
+    for number, (top, left, bottom, right) in enumerate(boxes.tolist()):
+        box = Window(top, left, bottom - top, right - left).shift(window.row, window.col)
+        if max(box.shape) <= longest and not box.intersect(core).is_empty:
+            yield box, paint_component(runs, component, number, boxes[number])

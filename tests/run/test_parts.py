@@ -71,13 +71,6 @@ def test_parts_are_the_same_for_every_tiling(town: Path, tmp_path: Path, options
     assert read_files(tmp_path / "small") == read_files(tmp_path / "large")
 
 
-def test_parts_are_the_same_for_every_block(town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(town, tmp_path / "large", tile_px=5000)
-    monkeypatch.setattr(parts, "BLOCK_PX", 170)
-    run(town, tmp_path / "small", tile_px=5000)
-    assert read_files(tmp_path / "small") == read_files(tmp_path / "large")
-
-
 def test_roofs_are_told_apart_and_only_that(town: Path, tmp_path: Path) -> None:
     apart = run(town, tmp_path / "apart", simplify_m=None)
     one = run(town, tmp_path / "one", simplify_m=None, separate=False)
