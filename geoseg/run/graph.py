@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from geoseg.classes.stitch import stitch_window
 from geoseg.classes.tile import holds_nothing, read_class_tile, write_class_tile, write_nothing
 from geoseg.files import replace_file
+from geoseg.heap import map_large_arrays
 from geoseg.models.engine import Engine, PatchGeometry, open_engine
 from geoseg.models.package import load_package
 from geoseg.polygons.sieve import (
@@ -276,5 +277,6 @@ def engine_for(how: Prediction) -> Engine:
         key = (how.model_fingerprint, how.geometry, how.device)
         if key not in _engines:
             _engines.clear()
+            map_large_arrays()
             _engines[key] = open_engine(load_package(how.model, refine=how.refine), how.geometry, device=how.device)
         return _engines[key]
