@@ -45,4 +45,5 @@ def stitch_window(
         if pair[1] is not None:
             confidence = np.zeros(window.shape, np.uint8) if confidence is None else confidence
             confidence[common.within(window)] = pair[1][common.within(tile.core)]
+        del pair  # the next tile is read without this one in memory
     return classes, confidence

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -14,6 +15,9 @@ from rasterio.io import MemoryFile
 from geoseg.files import replace_file
 from geoseg.grid import GeoGrid, Window
 from geoseg.tiles.sealed import read_sealed, write_sealed
+
+CACHE_BYTES = 4 * 2**20
+"""GDAL's block cache while a tile is read; with its default, 5 % of the machine, each would be held twice."""
 
 NOTHING = b"no known pixel"
 """Content of a tile that holds nothing; an empty file would look like one that a power cut emptied."""
@@ -91,5 +95,5 @@ def read_class_tile(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] |
     """
     if holds_nothing(path):
         return None
-    with MemoryFile(read_sealed(path)) as memory, memory.open() as source:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), MemoryFile(read_sealed(path)) as memory, memory.open() as source:
         return source.read(1), source.read(2)

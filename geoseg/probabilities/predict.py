@@ -53,19 +53,19 @@ def predict_block(
         pixel is known and wanted.
     """
     patches = _read_patches(source, lattice, block, mask)
-    batch = list(islice(patches, engine.batch_size))
-    if not batch:
-        return None
-    classes = np.full(block.shape, nodata, np.uint8)
-    confidence = np.zeros(block.shape, np.uint8)
-    while batch:
+    classes = confidence = None
+    while batch := list(islice(patches, engine.batch_size)):
+        places = [(p.core, p.kept, p.known) for p in batch]
         images, valid = _stack([p.image for p in batch]), _stack([p.valid for p in batch])
-        for patch, core_classes, core_confidence in zip(batch, *engine.predict(images, valid), strict=True):
-            inside, target = patch.kept.within(patch.core), patch.kept.within(block)
-            classes[target] = np.where(patch.known, core_classes[inside], nodata)
-            confidence[target] = np.where(patch.known, core_confidence[inside], 0)
-        batch = list(islice(patches, engine.batch_size))
-    return classes, confidence
+        answers = engine.predict(images, valid)
+        del batch, images, valid  # before there is as much again
+        if classes is None or confidence is None:
+            classes, confidence = np.full(block.shape, nodata, np.uint8), np.zeros(block.shape, np.uint8)
+        for (core, kept, known), core_classes, core_confidence in zip(places, *answers, strict=True):
+            inside, target = kept.within(core), kept.within(block)
+            np.copyto(classes[target], core_classes[inside], where=known)
+            np.copyto(confidence[target], core_confidence[inside], where=known)
+    return None if classes is None or confidence is None else (classes, confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,20 @@ class _Patch:
 
 
 def _read_patches(source: ImageReader, lattice: PatchLattice, block: Window, mask: Mask | None) -> Iterator[_Patch]:
-    for core in lattice.cores(block):
+    def read(core: Window) -> _Patch | None:
         kept = core.intersect(block)
         wanted = None if mask is None else mask(kept)
         if (wanted is not None and not wanted.any()) or source.is_blank(kept):
-            continue
+            return None
         image, valid = _read_patch(source, lattice, core)
         known = valid[kept.within(core)]
         if wanted is not None:
             known = known & wanted
-        if known.any():
-            # All valid pixels of the core, not those wanted: what an engine leaves out must not follow from the block.
-            yield _Patch(core, kept, image, valid, known)
+        # All valid pixels of the core, not those wanted: what an engine leaves out must not follow from the block.
+        return _Patch(core, kept, image, valid, known) if known.any() else None
+
+    # Unlike a generator these hold no patch while they wait.
+    return filter(None, map(read, lattice.cores(block)))
 
 
 def _read_patch(

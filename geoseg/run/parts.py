@@ -74,6 +74,7 @@ def _components(
     """Every component of a mask that reaches into the core: its box in the raster, and which pixels of it it has."""
     flags = mask.view(np.uint8)
     runs = encode_runs(flags, np.empty((0, 0), np.uint8), count_runs(flags))
+    del mask, flags
     component, components = label_runs(runs, np.eye(1, 256, dtype=np.uint8)[0])
     boxes = bound_components(runs, component, components)
     for number, (top, left, bottom, right) in enumerate(boxes.tolist()):

@@ -19,7 +19,7 @@ MAX_PATCH_PX = 2880
 beyond, a smaller share of halo saves less time than the memory is worth, 2 GB a patch at 240 bytes a pixel."""
 MAX_CORE_SOURCE_PX = 2**25
 """Source pixels of a core; those of fine imagery, many to a model pixel, take memory of their own."""
-STRIP_PX = 2**23
+STRIP_PX = 2**21
 """Source pixels that are read at once, about; a patch of fine imagery is read in strips."""
 
 

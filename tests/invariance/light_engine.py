@@ -29,7 +29,9 @@ class LightEngine:
         self, images: NDArray[np.uint8], asked: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         brightness = images[:, 1][:, self._rows][:, :, self._cols]
-        return brightness >> 6, 255 - brightness // 4
+        classes = brightness >> 6
+        brightness //= 4
+        return classes, np.subtract(255, brightness, out=brightness)
 
 
 def install() -> None:
