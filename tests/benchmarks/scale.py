@@ -124,4 +124,7 @@ def main(kind: str = "exact", sizes: str = "8192,16384", rounds: int = 1) -> Non
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    if set(sys.argv[1:2]) <= {*KINDS, "workers"}:
+        main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    else:
+        print(__doc__)
