@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,11 @@ class Coverage:
 
     def propose(self, *, without: Int64) -> None:
         """Propose outlines, but for groups and rings `without` ((n,) int64 keys)."""
-        self.proposals = Proposals(self.folder / "corners")
+        folder = self.folder / "proposals"
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        self.proposals = Proposals(folder)
         self._walls = RecordFile(self.folder / "walls")
         # Along the border of the raster all vertices are junctions. Where one is not, there is no border.
         last_row, last_col = (2**30 if free else last for last, free in zip(self._last, self._is_open, strict=True))

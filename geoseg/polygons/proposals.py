@@ -6,13 +6,14 @@ A ring's outline is proposed as a whole and given up as a whole. Junctions move 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.kernel import kernel, subkernel
 from geoseg.polygons.arcs import SUBPIXEL_BITS, SUBPIXELS, Arcs
+from geoseg.polygons.claims import ClaimFile, Claims, look_up
 from geoseg.polygons.footprints import Footprints, Walls
 from geoseg.polygons.pieces import Pieces, bound_pieces
 from geoseg.polygons.rings import Int32, Int64, expand_slices, gather_slices
@@ -47,38 +48,34 @@ class Links(NamedTuple):
         return owners[owners >= 0]
 
 
-class _Claims(NamedTuple):
-    """What proposals claim: arrays as in `Footprints`, but of walls only where their corners are in a file."""
+WALL = np.dtype([("key", np.int64), ("owner", np.int64), ("start", np.int64), ("size", np.int32)])
+"""A claim of an arc with two polygons, and where its corners are in their file."""
 
-    rings: Int64
-    boxes: Int32
-    keys: Int64
-    owners: Int64
-    starts: Int64
-    sizes: Int32
-    nodes: Int64
-    node_owners: Int64
-    places: Int32
+NODE = np.dtype([("key", np.int64), ("owner", np.int64), ("place", np.int32, 2)])
+"""A claim of a junction, and where it goes."""
+
+WALL_ROW_SHIFT, NODE_ROW_SHIFT = 27, 32
 
 
 class Proposals:
-    """All proposals of a raster: 25 bytes a ring, 24 a junction; 28 for arcs with two polygons.
+    """All proposals of a raster: 25 bytes a ring; their claims of junctions and of arcs with two polygons are on disk.
 
     Args:
-        path: a file for the corners of walls with two polygons.
+        folder: an existing, empty directory.
 
     Attributes:
         active: (n,) bool, which are in force.
         boxes: (n, 4) int32, what each reaches (first row, first col, last row, last col), in 1/256 pixels.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._corners = CornerFile(path)
-        self._found: list[_Claims] = []
-        self._rings = self._nodes = self._node_owners = np.zeros(0, np.int64)
-        self._places = np.zeros((0, 2), np.int32)
-        self._keys = self._owners = self._starts = np.zeros(0, np.int64)
-        self._sizes = np.zeros(0, np.int32)
+    def __init__(self, folder: Path) -> None:
+        for name in ("walls", "nodes"):
+            (folder / name).mkdir()
+        self._corners = CornerFile(folder / "corners")
+        self._walls = ClaimFile(folder / "walls", WALL, WALL_ROW_SHIFT)
+        self._nodes = ClaimFile(folder / "nodes", NODE, NODE_ROW_SHIFT)
+        self._found: list[tuple[Int64, Int32]] = []
+        self._rings = np.zeros(0, np.int64)
         self.boxes = np.zeros((0, 4), np.int32)
         self.active: NDArray[np.bool_] = np.zeros(0, bool)
 
@@ -86,9 +83,9 @@ class Proposals:
         """Take over proposals but for the walls behind which no polygon lies, which are handed back."""
         walls = _take_walls(found.walls, np.flatnonzero(found.is_single == 0))
         starts = walls.offsets[:-1] + self._corners.append(walls.coords)
-        sizes = np.diff(walls.offsets).astype(np.int32)
-        courses = walls.keys, walls.owners, starts, sizes
-        self._found.append(_Claims(found.rings, found.boxes, *courses, found.nodes, found.node_owners, found.places))
+        self._walls.append(_make_claims(WALL, walls.keys, walls.owners, starts, np.diff(walls.offsets)))
+        self._nodes.append(_make_claims(NODE, found.nodes, found.node_owners, found.places))
+        self._found.append((found.rings, found.boxes))
         return _take_walls(found.walls, np.flatnonzero(found.is_single))
 
     def settle(self, without: Int64) -> None:
@@ -99,20 +96,14 @@ class Proposals:
         """
         if not self._found:
             return
-        columns = [list(column) for column in zip(*self._found, strict=True)]
+        rings, boxes = (np.concatenate(column) for column in zip(*self._found, strict=True))
         self._found = []
-        claims = _Claims(*(np.concatenate(columns.pop(0)) for _ in _Claims._fields))
-        yielding = [_find_later(claims.nodes, claims.node_owners), _find_later(claims.keys, claims.owners)]
-        kept = ~np.isin(claims.rings, np.concatenate([*yielding, without]))
-        order = np.flatnonzero(kept)[np.argsort(claims.rings[kept])]
-        self._rings, self.boxes = claims.rings[order], claims.boxes[order]
+        kept = ~np.isin(rings, np.concatenate([self._nodes.find_later(), self._walls.find_later(), without]))
+        order = np.flatnonzero(kept)[np.argsort(rings[kept])]
+        self._rings, self.boxes = rings[order], boxes[order]
         self.active = np.ones(len(order), bool)
-        order, self._owners = self._keep(claims.keys, claims.owners)
-        self._keys, self._starts, self._sizes = claims.keys[order], claims.starts[order], claims.sizes[order]
-        mine = np.flatnonzero(np.isin(claims.node_owners, self._rings))
-        mine = mine[np.argsort(claims.nodes[mine])]
-        self._nodes, self._places = claims.nodes[mine], claims.places[mine]
-        self._node_owners = np.searchsorted(self._rings, claims.node_owners[mine])
+        self._walls.keep(self._rings)
+        self._nodes.keep(self._rings)
 
     def link(self, arcs: Arcs, single: Walls) -> Links:
         """What the proposals mean for arcs as drawn.
@@ -121,20 +112,20 @@ class Proposals:
             arcs: of a batch.
             single: what `add` handed back for this batch.
         """
-        shared, _ = _look_up(self._keys, arcs.keys)
-        order, owners = self._keep(single.keys, single.owners)
-        alone = _take_walls(single, order)._replace(owners=owners)
-        walls = _join_walls([self._read_walls(np.unique(shared[shared >= 0])), alone])
+        claims, is_shared = self._walls.find(np.unique(arcs.keys))
+        owners, is_kept = look_up(self._rings, single.owners)
+        alone = _take_walls(single._replace(owners=owners), np.flatnonzero(is_kept))
+        walls = _join_walls([self._read_walls(claims[is_shared]), alone])
         walls = _take_walls(walls, np.argsort(walls.keys))
-        wall, _ = _look_up(walls.keys, arcs.keys)
+        wall, _ = look_up(walls.keys, arcs.keys)
         movers = np.full((len(arcs.keys), 2), -1, np.int64)
         places = np.zeros((len(arcs.keys), 4), np.int32)
         for end, vertices in enumerate((arcs.offsets[:-1], arcs.offsets[1:] - 1)):
             nodes = arcs.coords[vertices].astype(np.int64) >> SUBPIXEL_BITS
-            node, is_moved = _look_up(self._nodes, nodes[:, 0] << 32 | nodes[:, 1])
+            node, is_moved = self._nodes.find(nodes[:, 0] << NODE_ROW_SHIFT | nodes[:, 1])
             is_moved &= (arcs.is_ring == 0) & (wall < 0)
-            movers[is_moved, end] = self._node_owners[node[is_moved]]
-            places[is_moved, 2 * end : 2 * end + 2] = self._places[node[is_moved]]
+            movers[is_moved, end] = node["owner"][is_moved]
+            places[is_moved, 2 * end : 2 * end + 2] = node["place"][is_moved]
         return Links(wall, walls, movers, places, _cut_ends(arcs, movers, places))
 
     def reach(self, pieces: Pieces) -> None:
@@ -163,18 +154,17 @@ class Proposals:
         boxes: Int32 = self.boxes[gone]
         return boxes
 
-    def _keep(self, keys: Int64, owners: Int64) -> tuple[Int64, Int64]:
-        """Which walls are of proposals, in the order of their keys, and the positions of these."""
-        position, is_kept = _look_up(self._rings, owners)
-        kept = np.flatnonzero(is_kept)
-        kept = kept[np.argsort(keys[kept])]
-        return kept, position[kept]
+    def _read_walls(self, claims: Claims) -> Walls:
+        offsets = np.zeros(len(claims) + 1, np.int64)
+        np.cumsum(claims["size"], out=offsets[1:])
+        return Walls(claims["key"], claims["owner"], offsets, self._corners.read(claims["start"], offsets))
 
-    def _read_walls(self, which: Int64) -> Walls:
-        offsets = np.zeros(len(which) + 1, np.int64)
-        np.cumsum(self._sizes[which], out=offsets[1:])
-        coords = self._corners.read(self._starts[which], offsets)
-        return Walls(self._keys[which], self._owners[which], offsets, coords)
+
+def _make_claims(dtype: np.dtype[Any], *columns: NDArray[Any]) -> Claims:
+    claims = np.empty(len(columns[0]), dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        claims[name] = column
+    return claims
 
 
 def _take_walls(walls: Walls, order: Int64) -> Walls:
@@ -191,23 +181,6 @@ def _join_walls(parts: list[Walls]) -> Walls:
         np.concatenate([np.zeros(1, np.int64), *offsets]),
         np.concatenate([part.coords for part in parts]),
     )
-
-
-def _find_later(claims: Int64, owners: Int64) -> Int64:
-    """The owners of claims ((n,) int64) that another, lesser owner has laid as well, or that are laid twice."""
-    order = np.lexsort((owners, claims))
-    again = claims[order][1:] == claims[order][:-1]
-    later: Int64 = owners[order][1:][again]
-    return later
-
-
-def _look_up(sorted_keys: Int64, keys: Int64) -> tuple[Int64, NDArray[np.bool_]]:
-    """Where keys are among sorted ones, or -1, and whether they are."""
-    if len(sorted_keys) == 0:
-        return np.full(len(keys), -1, np.int64), np.zeros(len(keys), bool)
-    at = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    found = sorted_keys[at] == keys
-    return np.where(found, at, -1), found
 
 
 @kernel
